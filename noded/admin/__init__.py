@@ -1,0 +1,1 @@
+"""The operator's side: Quart-Trio on Hypercorn over its own socket."""

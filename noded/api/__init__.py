@@ -1,0 +1,1 @@
+"""One file per building block; transport-neutral operations with their HTTP and gRPC faces."""

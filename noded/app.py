@@ -1,0 +1,90 @@
+"""One attached app: everything it owns hangs on this object, so isolation is structure and not a check.
+
+Its tables of components hold only what it may use, each with the names already bound to this tenant. A handler is
+given the App of the connection and can reach nothing else.
+"""
+
+from typing import TYPE_CHECKING, Protocol
+
+from components.contract import PubSub, StateStore
+from noded.channel_contract import AppChannel
+from noded.config.records import AppSpec
+from tenancy.namespacing import StateNames, TopicNames
+from tenancy.tenant import Tenant
+
+if TYPE_CHECKING:
+    from noded.node import Node
+
+
+class StateBinding:
+    """A state store as one tenant sees it."""
+
+    __slots__ = ("name", "names", "store", "version")
+
+    def __init__(self, name: str, store: StateStore, names: StateNames, version: str = "v1") -> None:
+        self.name = name
+        self.store = store
+        self.names = names
+        """Draws this tenant's keys: `names.key(raw)`."""
+        self.version = version
+
+
+class PubSubBinding:
+    """A broker as one tenant sees it."""
+
+    __slots__ = ("broker", "name", "names", "scopes", "version")
+
+    def __init__(
+        self, name: str, broker: PubSub, names: TopicNames, scopes: "TopicScopes", version: str = "v1"
+    ) -> None:
+        self.name = name
+        self.broker = broker
+        self.names = names
+        """Draws topics and this tenant's consumer group: `names.topic(raw)`, `names.group`."""
+        self.scopes = scopes
+        self.version = version
+
+
+class TopicScopes(Protocol):
+    """Which topics an app may publish and subscribe to (allowedTopics, protectedTopics, *Scopes)."""
+
+    def may_publish(self, topic: str) -> bool:
+        """Whether this app may publish to `topic`."""
+
+    def may_subscribe(self, topic: str) -> bool:
+        """Whether this app may subscribe to `topic`."""
+
+
+class AppSubscriptions(Protocol):
+    """The app's subscriptions, whatever they came from; `runtime/subscriptions.py` implements it."""
+
+    def listing(self) -> list[dict[str, object]]:
+        """What /v1.0/metadata says: pubsubname, topic, rules, deadLetterTopic, metadata, type."""
+
+
+class App:
+    """A tenant at work: its record, its books, its components, its channel."""
+
+    __slots__ = ("channel", "metadata", "node", "pubsub", "spec", "state", "subscriptions", "tenant")
+
+    def __init__(self, spec: AppSpec, tenant: Tenant, node: "Node", channel: AppChannel | None) -> None:
+        self.spec = spec
+        self.tenant = tenant
+        self.node = node
+        self.channel = channel
+        """None: the app only calls."""
+        self.state: dict[str, StateBinding] = {}
+        self.pubsub: dict[str, PubSubBinding] = {}
+        self.metadata: dict[str, str] = {}
+        """What the app PUT to /v1.0/metadata."""
+        self.subscriptions: AppSubscriptions | None = None
+
+    @property
+    def app_id(self) -> str:
+        """The app id, as in the App resource."""
+        return self.spec.app_id
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it lives in."""
+        return self.spec.namespace

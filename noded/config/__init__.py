@@ -1,0 +1,1 @@
+"""YAML resources to frozen records."""

@@ -1,0 +1,33 @@
+"""The node: which apps are attached, and how one finds another."""
+
+from collections.abc import Iterator
+
+from noded.app import App
+
+
+class Node:
+    """All attached apps, by namespace and app id."""
+
+    def __init__(self) -> None:
+        self._apps: dict[tuple[str, str], App] = {}  # {(namespace, app id): app}
+
+    def add(self, app: App) -> None:
+        """Make an app findable. Its (namespace, app id) must be free."""
+        key = (app.namespace, app.app_id)
+        if key in self._apps:
+            raise ValueError(f"app {app.app_id} of namespace {app.namespace} is attached already")
+        self._apps[key] = app
+
+    def remove(self, app: App) -> None:
+        """Forget an app; harmless when it is gone."""
+        self._apps.pop((app.namespace, app.app_id), None)
+
+    def find(self, namespace: str, app_id: str) -> App | None:
+        """The app of that id in that namespace, or None."""
+        return self._apps.get((namespace, app_id))
+
+    def __iter__(self) -> Iterator[App]:
+        return iter(tuple(self._apps.values()))
+
+    def __len__(self) -> int:
+        return len(self._apps)
