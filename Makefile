@@ -24,7 +24,8 @@ check: $(STAMP)  ## style, types, documentation
 	$(BIN)/interrogate -q noded tenancy components
 
 proto: $(STAMP)  ## generate Python from noded/proto/*.proto
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=readable_stubs:. noded/proto/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+		--python_out=. --mypy_out=quiet:. noded/proto/*.proto
 
 clean:
 	rm -rf $(VENV) build *.egg-info
