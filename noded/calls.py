@@ -38,6 +38,8 @@ class Exchange(Protocol):
     """
 
     closed: bool
+    ended: "Ended | None"
+    """Told (status, bytes of body) once, when the answer is complete, or broken off: status 0."""
 
     def reply(self, reply: Reply) -> None:
         """Send a whole answer."""
@@ -64,6 +66,13 @@ class Exchange(Protocol):
         """Give the request's body, what came already first, to `sink`, and its other events too."""
 
 
+class Ended(Protocol):
+    """Who wants to know that an answer is over."""
+
+    def __call__(self, status: int, size: int, /) -> None:
+        """Take the status (0: broken off) and the bytes of its body."""
+
+
 class BodySink(Protocol):
     """Who takes a streamed request body and hears what becomes of the peer."""
 
@@ -83,7 +92,7 @@ class BodySink(Protocol):
 class HttpCall:
     """One HTTP request on its way to its handler."""
 
-    __slots__ = ("app", "body", "body_complete", "exchange", "headers", "method", "params", "path", "query")
+    __slots__ = ("app", "body", "body_complete", "exchange", "headers", "method", "params", "path", "query", "too_large")
 
     def __init__(
         self,
@@ -107,6 +116,8 @@ class HttpCall:
         """The route's {fields}, decoded by query rules."""
         self.body_complete = True
         """False for a route that streams: `body` is empty and `exchange.stream_to` gives it."""
+        self.too_large = False
+        """The body passed the limit and was not kept."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that lower-case name."""

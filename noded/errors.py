@@ -117,3 +117,159 @@ def resource_info(kind: str, name: str, description: str = "") -> Detail:
 def bad_request(field: str, description: str) -> Detail:
     """Say which field of a request is wrong."""
     return {"@type": BAD_REQUEST, "field_violations": [{"field": field, "description": description}]}
+
+
+# PUBSUB. Source: daprd 1.18 pkg/api/errors/pubsub.go; pkg/api/grpc/subscribe.go for the stream's.
+PUBSUB_NAME_EMPTY = ErrorRow(
+    "ERR_PUBSUB_EMPTY", 404, Grpc.INVALID_ARGUMENT, "pubsub name is empty", "DAPR_PUBSUB_NAME_EMPTY"
+)
+PUBSUB_NOT_FOUND = ErrorRow(
+    "ERR_PUBSUB_NOT_FOUND", 404, Grpc.INVALID_ARGUMENT, "pubsub {name} is not found", "DAPR_PUBSUB_NOT_FOUND"
+)
+PUBSUB_TOPIC_EMPTY = ErrorRow(
+    "ERR_TOPIC_NAME_EMPTY",
+    404,
+    Grpc.INVALID_ARGUMENT,
+    "topic is empty in pubsub {name}",
+    "DAPR_PUBSUB_TOPIC_NAME_EMPTY",
+)
+PUBSUB_FORBIDDEN = ErrorRow(
+    "ERR_PUBSUB_FORBIDDEN",
+    403,
+    Grpc.PERMISSION_DENIED,
+    "topic {topic} is not allowed for app id {app_id}",
+    "DAPR_PUBSUB_FORBIDDEN",
+)
+PUBSUB_METADATA = ErrorRow(
+    "ERR_PUBSUB_REQUEST_METADATA",
+    400,
+    Grpc.INVALID_ARGUMENT,
+    "failed deserializing metadata. Error: {error}",
+    "DAPR_PUBSUB_METADATA_DESERIALIZATION",
+)
+PUBSUB_CLOUD_EVENT = ErrorRow(
+    "ERR_PUBSUB_CLOUD_EVENTS_SER",
+    500,
+    Grpc.INVALID_ARGUMENT,
+    "cannot create cloudevent",
+    "DAPR_PUBSUB_CLOUD_EVENT_CREATION",
+)
+PUBSUB_PUBLISH = ErrorRow(
+    "ERR_PUBSUB_PUBLISH_MESSAGE",
+    500,
+    Grpc.INTERNAL,
+    "error when publishing to topic {topic} in pubsub {name}: {error}",
+    "DAPR_PUBSUB_PUBLISH_MESSAGE",
+)
+PUBSUB_STREAM = ErrorRow("ERR_PUBSUB_SUBSCRIBE", 400, Grpc.UNKNOWN, "{problem}")
+"""A streaming subscription that begins or goes on wrongly; gRPC only."""
+
+
+def help_link(url: str, description: str) -> Detail:
+    """Point to a page that helps."""
+    return {"@type": HELP, "links": [{"description": description, "url": url}]}
+
+
+# Every API.
+MALFORMED_REQUEST = ErrorRow("ERR_MALFORMED_REQUEST", 400, Grpc.INVALID_ARGUMENT, "{text}")
+MALFORMED_BODY = ErrorRow(
+    "ERR_MALFORMED_REQUEST", 400, Grpc.INVALID_ARGUMENT, "failed deserializing HTTP body: {text}"
+)
+BODY_READ = ErrorRow("ERR_BODY_READ", 400, Grpc.INVALID_ARGUMENT, "failed to read request body: {text}")
+BAD_ESCAPE = ErrorRow("ERR_MALFORMED_REQUEST", 400, Grpc.INVALID_ARGUMENT, 'invalid URL escape "{text}"')
+UNEXPECTED = ErrorRow("ERROR", 500, Grpc.INTERNAL, "{text}")
+UNAUTHORIZED = ErrorRow("Unauthorized", 401, Grpc.UNAUTHENTICATED, "Unauthorized", "Unauthorized", rich_http=False)
+QUOTA_EXCEEDED = ErrorRow("ERR_QUOTA_EXCEEDED", 429, Grpc.RESOURCE_EXHAUSTED, "{text}")
+
+# State.
+STATE_STORE_NOT_CONFIGURED = ErrorRow(
+    "ERR_STATE_STORE_NOT_CONFIGURED",
+    500,
+    Grpc.FAILED_PRECONDITION,
+    "state store {name} is not configured",
+    "DAPR_STATE_NOT_CONFIGURED",
+)
+STATE_STORE_NOT_FOUND = ErrorRow(
+    "ERR_STATE_STORE_NOT_FOUND",
+    400,
+    Grpc.INVALID_ARGUMENT,
+    "state store {name} is not found",
+    "DAPR_STATE_NOT_FOUND",
+)
+STATE_ILLEGAL_KEY = ErrorRow(
+    "ERR_MALFORMED_REQUEST",
+    400,
+    Grpc.INVALID_ARGUMENT,
+    "{text}",
+    "DAPR_STATE_ILLEGAL_KEY",
+)
+STATE_GET = ErrorRow(
+    "ERR_STATE_GET",
+    500,
+    Grpc.INTERNAL,
+    "fail to get {key} from state store {name}: {text}",
+    "ERR_STATE_GET",
+    rich_http=False,
+)
+STATE_SAVE = ErrorRow(
+    "ERR_STATE_SAVE",
+    500,
+    Grpc.INTERNAL,
+    "failed saving state in state store {name}: {text}",
+    "ERR_STATE_SAVE",
+    rich_http=False,
+)
+STATE_KEY_EMPTY = ErrorRow(
+    "ERR_STATE_SAVE", 400, Grpc.INVALID_ARGUMENT, "state key cannot be empty", "ERR_STATE_SAVE", rich_http=False
+)
+STATE_DELETE = ErrorRow(
+    "ERR_STATE_DELETE",
+    500,
+    Grpc.INTERNAL,
+    "failed deleting state with key {key}: {text}",
+    "ERR_STATE_DELETE",
+    rich_http=False,
+)
+STATE_BULK_GET = ErrorRow("ERR_STATE_BULK_GET", 500, Grpc.UNKNOWN, "{text}")
+STATE_BULK_DELETE = ErrorRow(
+    "ERR_STATE_BULK_DELETE",
+    500,
+    Grpc.INTERNAL,
+    "failed deleting state in state store {name}: {text}",
+    "ERR_STATE_BULK_DELETE",
+    rich_http=False,
+)
+STATE_TRANSACTION = ErrorRow(
+    "ERR_STATE_TRANSACTION",
+    500,
+    Grpc.INTERNAL,
+    "error while executing state transaction: {text}",
+    "ERR_STATE_TRANSACTION",
+    rich_http=False,
+)
+STATE_TRANSACTIONS_NOT_SUPPORTED = ErrorRow(
+    "ERR_STATE_STORE_NOT_SUPPORTED",
+    500,
+    Grpc.UNIMPLEMENTED,
+    "state store {name} doesn't support transactions",
+    "DAPR_STATE_TRANSACTIONS_NOT_SUPPORTED",
+)
+TRANSACTIONS_HELP = help_link(
+    "https://docs.dapr.io/reference/components-reference/supported-state-stores/",
+    "Check the list of state stores and the features they support",
+)
+NOT_SUPPORTED_STATE_OPERATION = ErrorRow(
+    "ERR_NOT_SUPPORTED_STATE_OPERATION",
+    400,
+    Grpc.UNIMPLEMENTED,
+    "operation type {operation} not supported",
+    "ERR_NOT_SUPPORTED_STATE_OPERATION",
+    rich_http=False,
+)
+STATE_QUERY_NOT_SUPPORTED = ErrorRow(
+    "ERR_STATE_STORE_NOT_SUPPORTED",
+    500,
+    Grpc.INTERNAL,
+    "state store does not support querying",
+    "DAPR_STATE_QUERYING_NOT_SUPPORTED",
+)

@@ -1,0 +1,197 @@
+"""State: get, save, delete, bulk and transactions, once for both protocols.
+
+What a request says becomes the component's records with this tenant's names; what a component raises becomes the
+answer daprd 1.18 gives. Source: dapr-api.md 1.3 and 2.2.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from components.contract import (
+    Capability,
+    ComponentError,
+    Delete,
+    EtagMismatch,
+    InvalidEtag,
+    Item,
+    StoreKey,
+    Unsupported,
+    Write,
+)
+from noded.app import App, StateBinding
+from noded.errors import (
+    STATE_BULK_DELETE,
+    STATE_BULK_GET,
+    STATE_DELETE,
+    STATE_GET,
+    STATE_ILLEGAL_KEY,
+    STATE_QUERY_NOT_SUPPORTED,
+    STATE_SAVE,
+    STATE_STORE_NOT_CONFIGURED,
+    STATE_STORE_NOT_FOUND,
+    STATE_TRANSACTION,
+    STATE_TRANSACTIONS_NOT_SUPPORTED,
+    TRANSACTIONS_HELP,
+    ApiError,
+    ErrorRow,
+    Grpc,
+    bad_request,
+    resource_info,
+)
+from tenancy.namespacing import ILLEGAL
+
+MAX_TTL_SECONDS = 2**31 - 1
+_MISMATCH = "possible etag mismatch. error from state store: "
+_INVALID = "invalid etag value: "
+
+
+def find_store(app: App, name: str) -> StateBinding:
+    """The state store of that name, as this app sees it."""
+    binding = app.state.get(name)
+    if binding is not None:
+        return binding
+    row = STATE_STORE_NOT_FOUND if app.state else STATE_STORE_NOT_CONFIGURED
+    raise row.error(name=name, metadata={"appID": app.app_id})
+
+
+def draw_key(binding: StateBinding, raw: str) -> StoreKey:
+    """The key's name in the store. Refuses one that holds the separator."""
+    if ILLEGAL in raw:
+        text = f"input key/keyPrefix '{raw}' can't contain '{ILLEGAL}'"
+        told = f"api error: code = InvalidArgument desc = {text}"
+        raise STATE_ILLEGAL_KEY.error(bad_request(raw, told), resource_info("state", binding.name), text=text)
+    return binding.names.key(raw)
+
+
+def expiry_metadata(item: Item) -> dict[str, str]:
+    """What a get tells besides the value: `ttlExpireTime` in RFC 3339, where the item expires."""
+    if item.expires_at is None:
+        return {}
+    return {"ttlExpireTime": datetime.fromtimestamp(int(item.expires_at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def parse_ttl(metadata: Mapping[str, str] | None) -> int | None:
+    """Read `ttlInSeconds`: None or -1 for no expiry.
+
+    Raises ComponentError, as the backend would, for what is no number of seconds.
+    """
+    text = metadata.get("ttlInSeconds") if metadata else None
+    if not text:
+        return None
+    try:
+        seconds = int(text)
+    except ValueError:
+        raise ComponentError(
+            f"incorrect value for metadata 'ttlInSeconds': strconv.ParseInt: parsing {_quoted(text)}: invalid syntax"
+        ) from None
+    if not -1 <= seconds <= MAX_TTL_SECONDS:
+        raise ComponentError("incorrect value for metadata 'ttlInSeconds': must be -1 or greater")
+    return seconds if seconds > 0 else None
+
+
+async def get(app: App, store_name: str, raw_key: str) -> Item | None:
+    """Read one item."""
+    binding = find_store(app, store_name)
+    key = draw_key(binding, raw_key)
+    try:
+        return await binding.store.get(key)
+    except ComponentError as error:
+        raise STATE_GET.error(key=raw_key, name=store_name, text=error) from error
+
+
+async def get_bulk(app: App, store_name: str, raw_keys: Sequence[str]) -> Sequence[Item | None]:
+    """Read several items, in order; each key once asked is once answered."""
+    binding = find_store(app, store_name)
+    keys = [draw_key(binding, raw) for raw in raw_keys]
+    try:
+        return await binding.store.get_many(keys) if keys else ()
+    except ComponentError as error:
+        raise STATE_BULK_GET.error(text=error) from error
+
+
+async def save(binding: StateBinding, writes: Sequence[Write]) -> None:
+    """Write one item, or several with an outcome each: one stale etag does not keep the others out."""
+    try:
+        if len(writes) == 1:
+            await binding.store.set(writes[0])
+            return
+        outcomes = await binding.store.set_many(writes)
+    except ComponentError as error:
+        raise failure(STATE_SAVE, error, name=binding.name) from error
+    _raise_joined(STATE_SAVE, outcomes, name=binding.name)
+
+
+async def delete(binding: StateBinding, raw_key: str, etag: str | None) -> None:
+    """Remove one item."""
+    try:
+        await binding.store.delete(Delete(draw_key(binding, raw_key), etag or None))
+    except ComponentError as error:
+        raise failure(STATE_DELETE, error, key=raw_key) from error
+
+
+async def delete_bulk(binding: StateBinding, deletes: Sequence[Delete]) -> None:
+    """Remove several items with an outcome each."""
+    try:
+        outcomes = await binding.store.delete_many(deletes)
+    except ComponentError as error:
+        raise failure(STATE_BULK_DELETE, error, name=binding.name) from error
+    _raise_joined(STATE_BULK_DELETE, outcomes, name=binding.name)
+
+
+def find_transactional(app: App, store_name: str) -> StateBinding:
+    """A store that has transactions."""
+    binding = find_store(app, store_name)
+    if Capability.TRANSACTIONAL not in binding.store.capabilities:
+        raise STATE_TRANSACTIONS_NOT_SUPPORTED.error(
+            TRANSACTIONS_HELP, resource_info("state", store_name), name=store_name
+        )
+    return binding
+
+
+async def transact(binding: StateBinding, operations: Sequence[Write | Delete]) -> None:
+    """Do all operations in order, or none. Every failure of the store is one error, a stale etag too."""
+    try:
+        await binding.store.transact(operations)
+    except (EtagMismatch, InvalidEtag) as error:
+        raise STATE_TRANSACTION.error(text=_etag_text(error)) from error
+    except Unsupported as error:
+        raise STATE_TRANSACTIONS_NOT_SUPPORTED.error(
+            TRANSACTIONS_HELP, resource_info("state", binding.name), name=binding.name
+        ) from error
+    except ComponentError as error:
+        raise STATE_TRANSACTION.error(text=error) from error
+
+
+def refuse_query(app: App, store_name: str) -> ApiError:
+    """No backend here has queries: say so as daprd does of one that has none."""
+    find_store(app, store_name)
+    return STATE_QUERY_NOT_SUPPORTED.error(resource_info("state", store_name))
+
+
+def failure(row: ErrorRow, error: Exception, **fields: object) -> ApiError:
+    """The answer to a write that one of the store's own errors ended."""
+    if isinstance(error, EtagMismatch):
+        return row.error(text=_etag_text(error), http=409, grpc=Grpc.ABORTED, **fields)
+    if isinstance(error, InvalidEtag):
+        return row.error(text=_etag_text(error), http=400, grpc=Grpc.INVALID_ARGUMENT, **fields)
+    return row.error(text=error, **fields)
+
+
+def _raise_joined(row: ErrorRow, outcomes: Sequence[Exception | None], **fields: object) -> None:
+    """Raise what several items failed with as one error: of etags only when nothing else failed."""
+    failed = [outcome for outcome in outcomes if outcome is not None]
+    if not failed:
+        return
+    text = "\n".join(_etag_text(each) if isinstance(each, EtagMismatch | InvalidEtag) else str(each) for each in failed)
+    if all(isinstance(each, EtagMismatch | InvalidEtag) for each in failed):
+        invalid = any(isinstance(each, InvalidEtag) for each in failed)
+        raise failure(row, InvalidEtag(text) if invalid else EtagMismatch(text), **fields)
+    raise row.error(text=text, **fields)
+
+
+def _etag_text(error: Exception) -> str:
+    return (_INVALID if isinstance(error, InvalidEtag) else _MISMATCH) + str(error)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,191 @@
+"""State over HTTP. Source: dapr-api.md 1.3."""
+
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from components.contract import ComponentError, Delete, Write
+from noded.api.state import (
+    delete,
+    draw_key,
+    expiry_metadata,
+    failure,
+    find_store,
+    find_transactional,
+    get,
+    get_bulk,
+    parse_ttl,
+    refuse_query,
+    save,
+    transact,
+)
+from noded.app import StateBinding
+from noded.calls import NO_CONTENT, HttpCall, Reply
+from noded.errors import (
+    MALFORMED_BODY,
+    MALFORMED_REQUEST,
+    NOT_SUPPORTED_STATE_OPERATION,
+    STATE_SAVE,
+    STATE_TRANSACTION,
+)
+from noded.query import metadata_of
+
+_NULL: Final = Raw(b"null")
+_ETAG: Final = b"etag"
+
+
+class _Options(Struct):
+    concurrency: str | None = None
+    consistency: str | None = None
+
+
+class _Item(Struct):
+    """One item of a save, and the request of a transaction's operation."""
+
+    key: str = ""
+    value: Raw = _NULL
+    etag: str | None = None
+    metadata: dict[str, str] | None = None
+    options: _Options | None = None
+    contentType: str | None = None  # noqa: N815 - Dapr's spelling
+
+
+class _Operation(Struct):
+    operation: str = ""
+    request: _Item = msgspec.field(default_factory=_Item)
+
+
+class _Transaction(Struct):
+    operations: list[_Operation] | None = None
+    metadata: dict[str, str] | None = None
+
+
+class _BulkGet(Struct):
+    keys: list[str] | None = None
+    parallelism: int | None = None
+    metadata: dict[str, str] | None = None
+
+
+class _BulkItem(Struct, omit_defaults=True):
+    key: str
+    data: Raw | UnsetType = UNSET
+    etag: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+    error: str = ""
+
+
+_items = msgspec.json.Decoder(list[_Item] | None)
+_transaction = msgspec.json.Decoder(_Transaction | None)
+_bulk_get = msgspec.json.Decoder(_BulkGet | None)
+_encode = msgspec.json.Encoder().encode
+
+
+async def get_http(call: HttpCall) -> Reply:
+    """`GET state/{store}/{key}`: the value as it was stored, its etag, and when it expires."""
+    store, key = call.params
+    item = await get(call.app, store, key)
+    if item is None:
+        return NO_CONTENT
+    headers = ((_ETAG, item.etag.encode()),)
+    if item.expires_at is not None:
+        told = expiry_metadata(item).items()
+        headers += tuple((b"metadata." + name.encode(), value.encode()) for name, value in told)
+    return Reply(200, item.value, headers=headers)
+
+
+async def save_http(call: HttpCall) -> Reply:
+    """`POST state/{store}`: save every item of the array."""
+    binding = find_store(call.app, call.params[0])
+    try:
+        items = _items.decode(call.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MALFORMED_REQUEST.error(text=error) from error
+    if not items:
+        return NO_CONTENT
+    common = metadata_of(call.query) if call.query else None
+    await save(binding, [_write(binding, item, common) for item in items])
+    return NO_CONTENT
+
+
+async def delete_http(call: HttpCall) -> Reply:
+    """`DELETE state/{store}/{key}`, with If-Match only that version."""
+    store, key = call.params
+    etag = call.header(b"if-match")
+    await delete(find_store(call.app, store), key, etag.decode("latin-1") if etag else None)
+    return NO_CONTENT
+
+
+async def get_bulk_http(call: HttpCall) -> Reply:
+    """`POST state/{store}/bulk`: one entry per key; one that is missing has no data."""
+    store = call.params[0]
+    find_store(call.app, store)
+    try:
+        request = _bulk_get.decode(call.body) or _BulkGet()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MALFORMED_BODY.error(text=error) from error
+    keys = request.keys or []
+    entries = []
+    for key, item in zip(keys, await get_bulk(call.app, store, keys), strict=True):
+        if item is None:
+            entries.append(_BulkItem(key))
+        elif not _is_json(item.value):
+            entries.append(_BulkItem(key, error="the stored value is no JSON: read it alone, or over gRPC"))
+        else:
+            entries.append(_BulkItem(key, Raw(item.value), item.etag, expiry_metadata(item) or UNSET))
+    return Reply(200, _encode(entries))
+
+
+async def transact_http(call: HttpCall) -> Reply:
+    """`POST state/{store}/transaction`: upserts and deletes, all or none."""
+    binding = find_transactional(call.app, call.params[0])
+    try:
+        request = _transaction.decode(call.body) or _Transaction()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MALFORMED_BODY.error(text=error) from error
+    if not request.operations:
+        return NO_CONTENT
+    common = (request.metadata or {}) | (metadata_of(call.query) if call.query else {})
+    await transact(binding, [_operation(binding, each, common) for each in request.operations])
+    return NO_CONTENT
+
+
+async def query_http(call: HttpCall) -> Reply:
+    """`POST state/{store}/query`: no store here has it."""
+    raise refuse_query(call.app, call.params[0])
+
+
+def _write(binding: StateBinding, item: _Item, common: dict[str, str] | None) -> Write:
+    if not item.key:
+        raise MALFORMED_REQUEST.error(text='"key" is a required field')
+    key = draw_key(binding, item.key)
+    metadata = (item.metadata or {}) | common if common else item.metadata
+    first_write = item.options is not None and item.options.concurrency == "first-write"
+    try:
+        ttl = parse_ttl(metadata) if metadata else None
+    except ComponentError as error:
+        raise failure(STATE_SAVE, error, name=binding.name) from error
+    return Write(key, bytes(item.value), item.etag or None, first_write, ttl)
+
+
+def _operation(binding: StateBinding, each: _Operation, common: dict[str, str]) -> Write | Delete:
+    item = each.request
+    if each.operation == "delete":
+        return Delete(draw_key(binding, item.key), item.etag or None)
+    if each.operation != "upsert":
+        raise NOT_SUPPORTED_STATE_OPERATION.error(operation=each.operation)
+    key = draw_key(binding, item.key)
+    first_write = item.options is not None and item.options.concurrency == "first-write"
+    try:
+        ttl = parse_ttl((item.metadata or {}) | common)
+    except ComponentError as error:
+        raise STATE_TRANSACTION.error(text=error) from error
+    return Write(key, bytes(item.value), item.etag or None, first_write, ttl)
+
+
+def _is_json(value: bytes) -> bool:
+    try:
+        msgspec.json.decode(value, type=Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""HTTP/1.1 answer heads, made once per (status, content type) and second.
+
+The Date header changes each second, so whoever owns the clock calls `tick`. Source: RFC 9110 6.6.1, RFC 9112 4.
+"""
+
+from collections.abc import Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+
+from noded.calls import Header, Reply
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+_PHRASES[418] = b"I'm a teapot"
+
+
+class _Heads:
+    """Ready heads, dropped whenever the date changes."""
+
+    __slots__ = ("date", "made")
+
+    def __init__(self) -> None:
+        self.date = b""
+        self.made: dict[tuple[int, bytes], bytes] = {}  # bounded: statuses times content types of our own replies
+
+
+_heads = _Heads()
+_MAX_HEADS = 256
+
+
+def tick(unix_seconds: float) -> None:
+    """Set the Date that answers carry from now on."""
+    _heads.date = b"Date: %b\r\n" % formatdate(unix_seconds, usegmt=True).encode()
+    _heads.made.clear()
+
+
+def status_line(status: int) -> bytes:
+    """The first line of an answer."""
+    return b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"status code %d" % status))
+
+
+def reply_bytes(reply: Reply, *, keep_alive: bool, head_only: bool) -> bytes:
+    """A whole answer, framed by content-length."""
+    body = reply.body
+    start = _heads.made.get((reply.status, reply.content_type)) or _make(reply.status, reply.content_type)
+    if keep_alive and not reply.headers and not head_only:
+        return start + body if reply.status == 204 else b"%b%d\r\n\r\n%b" % (start, len(body), body)
+    return _uncommon(reply, start, keep_alive=keep_alive, head_only=head_only)
+
+
+def head(status: int, headers: Sequence[Header], *, chunked: bool, keep_alive: bool) -> bytes:
+    """The head of a streamed answer; `headers` decide content-length, we add framing, Date and Connection."""
+    lines = [status_line(status), *(b"%b: %b\r\n" % field for field in headers)]
+    if not any(name == b"date" for name, _ in headers):
+        lines.append(_heads.date)
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    if not keep_alive:
+        lines.append(b"Connection: close\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _make(status: int, content_type: bytes) -> bytes:
+    lines = status_line(status) + _heads.date
+    if status == 204:
+        made = lines + b"\r\n"
+    else:
+        made = lines + b"Content-Type: %b\r\nContent-Length: " % content_type
+    if len(_heads.made) < _MAX_HEADS:
+        _heads.made[status, content_type] = made
+    return made
+
+
+def _uncommon(reply: Reply, start: bytes, *, keep_alive: bool, head_only: bool) -> bytes:
+    extra = b"".join(b"%b: %b\r\n" % field for field in reply.headers)
+    if not keep_alive:
+        extra += b"Connection: close\r\n"
+    if reply.status == 204:
+        return start[:-2] + extra + b"\r\n"
+    body = b"" if head_only else reply.body
+    return b"%b%d\r\n%b\r\n%b" % (start, len(reply.body), extra, body)

@@ -1,0 +1,326 @@
+"""The app-facing sockets: one listener per app and protocol, each given its tenant when it is made.
+
+A connection belongs to its listener's app from the first byte: nothing that it sends can change that. What it sends
+goes through the tenants' order (`tenancy/fairness.py`) to its wire code: HTTP/1.1, or HTTP/2 when it opens with that
+preface, or always HTTP/2 on the gRPC socket. A peer that does not read is not read from, and has a deadline.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from socket import socket
+from typing import Protocol, cast
+
+from noded.app import App
+from tenancy.fairness import SLICE_BYTES, Turn, Turns
+
+log = logging.getLogger("noded.server")
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+MAX_UNPARSED_BYTES = 64 << 10
+"""Of a connection; it is not read while it has more waiting for its turn."""
+HIGH_WRITE_BYTES = 256 << 10
+"""Of replies a peer has not read; it is not read, nor parsed, while it has more."""
+STALLED_SECONDS = 30.0
+"""How long a peer may leave replies unread before it is cut off."""
+HEAD_SECONDS = 10.0
+"""How long a request's head may take to arrive (daprd's read header timeout)."""
+
+
+class Wire(Protocol):
+    """The protocol a connection speaks."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+    def drain(self) -> bool:
+        """Take no further request. True when none is under way."""
+
+    def writable(self) -> None:
+        """The peer has read what was sent."""
+
+    @property
+    def mid_head(self) -> bool:
+        """Whether part of a request's head has arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What every connection of the daemon shares."""
+
+    turns: Turns
+    http1: Callable[["Connection"], Wire]
+    http2: Callable[["Connection"], Wire]
+    now: Callable[[], float]
+    suspects: set["Connection"]
+    """Connections with a deadline running: half a request head, or replies unread. Swept once a second."""
+
+
+class Connection(asyncio.Protocol):
+    """One accepted connection (`noded.server_http1.Link`, `tenancy.fairness.Feeder`)."""
+
+    __slots__ = (
+        "_closed",
+        "_in_feed",
+        "_on_close",
+        "_opening",
+        "_out",
+        "_paused",
+        "_serving",
+        "_stalls",
+        "_stash",
+        "_transport",
+        "_turn",
+        "_unparsed",
+        "_wire",
+        "_write_paused",
+        "app",
+        "needs_token",
+        "slice_bytes",
+        "suspect_since",
+    )
+
+    def __init__(self, listener: "Listener") -> None:
+        self.app = listener.app
+        self.needs_token = listener.needs_token
+        self.slice_bytes = SLICE_BYTES
+        self.suspect_since: float | None = None
+        self._serving = listener.serving
+        self._on_close = listener.closed
+        self._turn: Turn = listener.app.turn
+        self._wire: Wire | None = listener.serving.http2(self) if listener.only_http2 else None
+        self._opening = b""
+        self._out: list[bytes] = []
+        self._stash: list[bytes] = []
+        self._unparsed = 0
+        self._stalls = 0
+        self._in_feed = False
+        self._paused = False
+        self._write_paused = False
+        self._closed = False
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        if not listener.admits(self):
+            self._closed = True
+
+    # What the loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or refuse a peer that the kernel says is somebody else."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(HIGH_WRITE_BYTES)
+        if self._closed or not self._welcome():
+            self._closed = True
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Queue bytes for the tenant's turn."""
+        self._unparsed += len(data)
+        if not self._serving.turns.offer(self._turn, self, data) and self._unparsed > MAX_UNPARSED_BYTES:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        """The peer will send no more: keep the connection for the answers under way."""
+        return self._wire is not None and not self._wire.drain()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Tell who waits for this peer."""
+        self._closed = True
+        self._serving.suspects.discard(self)
+        self._serving.turns.forget(self._turn, self)
+        if self._wire is not None:
+            self._wire.lost()
+        self._on_close(self)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: neither do we."""
+        self._write_paused = True
+        self.stall()
+        self._suspect()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._write_paused = False
+        self._clear()
+        if self._wire is not None:
+            self._wire.writable()
+        self.unstall()
+
+    # What the turns call.
+
+    def feed(self, data: bytes) -> None:
+        """Parse a slice and act on it."""
+        self._unparsed -= len(data)
+        if self._stalls:
+            self._stash.append(data)
+            return
+        if self._closed:
+            return
+        wire = self._wire or self._open(data)
+        if wire is None:
+            return
+        self._in_feed = True
+        try:
+            wire.feed(data)
+        except Exception:
+            log.exception("connection broken", extra={"app": self.app.tenant.id})
+            self.abort()
+        self._in_feed = False
+        if self._out:
+            self._flush()
+        if self._paused and not self._stalls:
+            self._unstash()
+        if wire.mid_head:
+            self._suspect()
+        elif self.suspect_since is not None and not self._write_paused:
+            self._clear()
+
+    def drained(self) -> None:
+        """Read again."""
+        if self._paused and not self._closed and not self._stalls:
+            self._paused = False
+            self._transport.resume_reading()
+
+    # What the wire code calls.
+
+    def send(self, data: bytes) -> bool:
+        """Queue bytes for the peer: one write per read. False: it reads slowly."""
+        if self._closed:
+            return True
+        if self._in_feed:
+            self._out.append(data)
+        else:
+            self._transport.write(data)
+        return not self._write_paused
+
+    def stall(self) -> None:
+        """Feed no more until as many `unstall`s."""
+        self._stalls += 1
+        self._pause()
+
+    def unstall(self) -> None:
+        """Feed what was kept, then read on."""
+        self._stalls -= 1
+        if not self._stalls and not self._in_feed and not self._closed:
+            self._unstash()
+
+    def shut(self) -> None:
+        """Close once what was sent is out."""
+        if self._in_feed and self._out:
+            self._flush()
+        self._closed = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        self._closed = True
+        self._out.clear()
+        self._transport.abort()
+
+    def drain(self) -> None:
+        """Finish what is under way, then close."""
+        if not self._closed and (self._wire is None or self._wire.drain()):
+            self.shut()
+
+    def overdue(self, now: float) -> bool:
+        """Whether the peer used up its time."""
+        limit = STALLED_SECONDS if self._write_paused else HEAD_SECONDS
+        return self.suspect_since is not None and now - self.suspect_since > limit
+
+    def _open(self, data: bytes) -> Wire | None:
+        """Tell HTTP/2 from HTTP/1.1 by the first bytes; None while they could be either."""
+        seen = self._opening + data
+        if len(seen) < len(PREFACE) and PREFACE.startswith(seen):
+            self._opening = seen
+            self._suspect()
+            return None
+        make = self._serving.http2 if seen.startswith(PREFACE) else self._serving.http1
+        self._wire = make(self)
+        opening, self._opening = self._opening, b""
+        if opening:
+            self._wire.feed(opening)
+        return self._wire
+
+    def _welcome(self) -> bool:
+        identity = self.app.spec.identity
+        if not identity.uids and not identity.gids:
+            return True
+        sock = cast("socket | None", self._transport.get_extra_info("socket"))
+        return sock is not None and self.app.recognises(sock)
+
+    def _unstash(self) -> None:
+        """Feed what came while stalled, ahead of what waits its turn; then read on."""
+        while self._stash and not self._stalls:
+            stash, self._stash = self._stash, []
+            for data in stash:
+                self._unparsed += len(data)
+                self.feed(data)
+        if self._paused and not self._unparsed and not self._stalls:
+            self._serving.turns.hold(self._turn, self)
+
+    def _flush(self) -> None:
+        out = self._out
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+
+    def _pause(self) -> None:
+        if not self._paused and not self._closed and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _suspect(self) -> None:
+        if self.suspect_since is None:
+            self.suspect_since = self._serving.now()
+            self._serving.suspects.add(self)
+
+    def _clear(self) -> None:
+        self.suspect_since = None
+        self._serving.suspects.discard(self)
+
+
+class Listener:
+    """The open connections of one of an app's sockets."""
+
+    def __init__(self, app: App, serving: Serving, *, only_http2: bool, needs_token: bool) -> None:
+        self.app = app
+        self.serving = serving
+        self.only_http2 = only_http2
+        self.needs_token = needs_token
+        self.connections: set[Connection] = set()
+
+    def __call__(self) -> Connection:
+        """Make the protocol of an accepted connection."""
+        return Connection(self)
+
+    def admits(self, connection: Connection) -> bool:
+        """Count a connection in, or refuse it for the app's limit."""
+        if self.app.tenant.gate.acquire("connections") is not None:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        """Count it out."""
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self.app.tenant.gate.free("connections")
+
+    def drain(self) -> None:
+        """Let every connection finish what is under way, then close it."""
+        for connection in tuple(self.connections):
+            connection.drain()
+
+    def abort(self) -> None:
+        """Close every connection now."""
+        for connection in tuple(self.connections):
+            connection.abort()
+
+
+def sweep(serving: Serving) -> None:
+    """Cut off peers that used up their time. Called once a second."""
+    now = serving.now()
+    for connection in [each for each in serving.suspects if each.overdue(now)]:
+        connection.abort()

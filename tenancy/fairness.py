@@ -1,0 +1,159 @@
+"""Whose turn it is: deficit round robin between tenants over bytes that nobody parsed yet.
+
+    reads -> offer() --- tenant has time left ----------------> fed to its parser at once
+                     \\-- it has none: its backlog -> round() -> fed in slices, a quantum per tenant, then the loop polls
+
+Cost is measured time. A tenant that used more than its quantum owes the difference. When nobody else waits, debts are
+forgotten and the quantum is longer, so nobody is held back for nobody's sake. No IO: the clock and the loop come in.
+Measured (design.md section 5): a quiet tenant beside a flood of 64 pipelining connections has a p50 within 4 times
+its quiet value; served in order of arrival it was over 600 times.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+SLICE_BYTES = 2048
+"""Parsed at one go: some 16 small requests, so that a 64 KiB read (some 800) cannot take the loop for itself."""
+QUANTUM_NS = 50_000
+"""A tenant's time in a round while others are about; about ten small requests."""
+SOLO_QUANTUM_NS = 400_000
+"""A tenant's time in a round when no other was seen for `SOLO_AFTER_NS`."""
+SOLO_AFTER_NS = 100_000_000
+RESUMED_PER_ROUND = 4
+"""Paused connections that may read again in one round: resuming all at once makes the loop read for milliseconds."""
+
+
+class Feeder(Protocol):
+    """A connection that can take bytes."""
+
+    slice_bytes: int
+    """How much it takes at one go: `SLICE_BYTES`, or more while in the middle of one large body."""
+
+    def feed(self, data: bytes) -> None:
+        """Parse and act. Never raises: a peer's fault ends its connection."""
+
+    def drained(self) -> None:
+        """Everything offered was fed: it may read again if it paused."""
+
+
+class Turn:
+    """One tenant's place in the order."""
+
+    __slots__ = ("backlog", "deficit_ns", "epoch", "held", "served_ns", "waiting")
+
+    def __init__(self) -> None:
+        self.backlog: deque[tuple[Feeder, memoryview]] = deque()  # bounded: a connection stops reading past 64 KiB
+        self.held: deque[Feeder] = deque()
+        """Connections that gave all they had and may be resumed."""
+        self.deficit_ns = QUANTUM_NS
+        self.epoch = 0
+        self.waiting = False
+        self.served_ns = 0
+        """All time ever used: what `noded usage` shows as CPU."""
+
+
+class Turns:
+    """The order of all tenants of the node."""
+
+    def __init__(self, clock_ns: Callable[[], int], soon: Callable[[Callable[[], None]], object]) -> None:
+        self._clock_ns = clock_ns
+        self._soon = soon
+        self._waiting: deque[Turn] = deque()
+        self._epoch = 0
+        self._scheduled = False
+        self._last: Turn | None = None
+        self._switched_ns = 0
+        self.now_ns = 0
+        """When the slice being fed began: a clock good enough for token buckets, read once a slice."""
+
+    def offer(self, turn: Turn, feeder: Feeder, data: bytes) -> bool:
+        """Feed `data` now if it is this tenant's turn, else keep it. False: some of it was kept."""
+        if turn.waiting or not self._may_run(turn):
+            self._keep(turn, feeder, memoryview(data))
+            return False
+        if len(data) <= feeder.slice_bytes:
+            self._feed(turn, feeder, data)
+            return True
+        self._keep(turn, feeder, memoryview(data))
+        self._serve(turn)
+        return not turn.backlog
+
+    def spent(self, turn: Turn, cost_ns: int) -> None:
+        """Charge work done for a tenant outside `feed`: replies of apps and brokers, say."""
+        turn.deficit_ns -= cost_ns
+        turn.served_ns += cost_ns
+
+    def hold(self, turn: Turn, feeder: Feeder) -> None:
+        """Let `feeder.drained` be called in a later round, few at a time."""
+        turn.held.append(feeder)
+        self._wait(turn)
+
+    def forget(self, turn: Turn, feeder: Feeder) -> None:
+        """Drop what a closed connection still had waiting."""
+        if turn.backlog:
+            turn.backlog = deque(entry for entry in turn.backlog if entry[0] is not feeder)
+        if turn.held:
+            turn.held = deque(entry for entry in turn.held if entry is not feeder)
+
+    def _may_run(self, turn: Turn) -> bool:
+        if turn.epoch != self._epoch:
+            turn.epoch = self._epoch
+            turn.deficit_ns = min(QUANTUM_NS, turn.deficit_ns + QUANTUM_NS)
+        return turn.deficit_ns > 0
+
+    def _feed(self, turn: Turn, feeder: Feeder, data: bytes) -> None:
+        start = self.now_ns = self._clock_ns()
+        if turn is not self._last:
+            self._last = turn
+            self._switched_ns = start
+        feeder.feed(data)
+        cost = self._clock_ns() - start
+        turn.deficit_ns -= cost
+        turn.served_ns += cost
+
+    def _keep(self, turn: Turn, feeder: Feeder, data: memoryview) -> None:
+        turn.backlog.append((feeder, data))
+        self._wait(turn)
+
+    def _wait(self, turn: Turn) -> None:
+        if not turn.waiting:
+            turn.waiting = True
+            self._waiting.append(turn)
+        if not self._scheduled:
+            self._scheduled = True
+            self._soon(self._round)
+
+    def _round(self) -> None:
+        """Give every waiting tenant one quantum, then let the loop poll."""
+        self._epoch += 1
+        waiting = self._waiting
+        quantum = self._quantum(len(waiting))
+        for _ in range(len(waiting)):
+            turn = waiting.popleft()
+            turn.epoch = self._epoch
+            turn.deficit_ns = min(quantum, turn.deficit_ns + quantum) if len(waiting) else quantum
+            self._serve(turn)
+            if turn.backlog or turn.held:
+                waiting.append(turn)
+            else:
+                turn.waiting = False
+        self._scheduled = bool(waiting)
+        if waiting:
+            self._soon(self._round)
+
+    def _quantum(self, tenants: int) -> int:
+        alone = tenants == 1 and self._clock_ns() - self._switched_ns > SOLO_AFTER_NS
+        return SOLO_QUANTUM_NS if alone else QUANTUM_NS
+
+    def _serve(self, turn: Turn) -> None:
+        backlog = turn.backlog
+        while backlog and turn.deficit_ns > 0:
+            feeder, data = backlog.popleft()
+            size = feeder.slice_bytes
+            if len(data) > size:
+                backlog.appendleft((feeder, data[size:]))
+            self._feed(turn, feeder, bytes(data[:size]))
+            backlog = turn.backlog
+        for _ in range(min(RESUMED_PER_ROUND, len(turn.held)) if not backlog else 0):
+            turn.held.popleft().drained()
