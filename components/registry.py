@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from components.contract import Capability, ConfigError, PubSub, StateStore, Surroundings
 from components.fields import Field
+from components.pubsub.in_memory import InMemoryPubSub
 from components.state.in_memory import InMemoryStateStore
 
 T = TypeVar("T")
@@ -27,7 +28,9 @@ STATE_STORES: dict[str, Backend[StateStore]] = {
     ),
 }
 
-PUBSUBS: dict[str, Backend[PubSub]] = {}
+PUBSUBS: dict[str, Backend[PubSub]] = {
+    InMemoryPubSub.type: Backend(InMemoryPubSub.open, InMemoryPubSub.capabilities, InMemoryPubSub.fields),
+}
 
 
 def open_state(component_type: str, name: str, metadata: Mapping[str, str], surroundings: Surroundings) -> StateStore:

@@ -1,0 +1,208 @@
+"""Publishing an event: once, with a face for HTTP and one for gRPC.
+
+The topic's subscribers are never waited for: an inline broker has queued or handed on the event when this returns.
+Source: dapr-api.md 1.4; order of checks as daprd 1.18 pkg/api/http/http.go onPublish.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl
+
+from google.protobuf.empty_pb2 import Empty
+from msgspec import Struct
+
+from components.contract import Capability, ComponentError, Message
+from components.fields import parse_seconds
+from noded import errors
+from noded.api import cloudevents
+from noded.api.cloudevents import DataKind, Draft, NotJson, Overrides
+from noded.app import App, PubSubBinding
+from noded.calls import NO_CONTENT, GrpcCall, Header, HttpCall, Reply
+from noded.errors import ApiError, ErrorRow
+from noded.proto.pubsub_pb2 import PublishEventRequest
+
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"", "0", "f", "F", "FALSE", "false", "False"})
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_OVERRIDE = "cloudevent."
+_NO_METADATA: Mapping[str, str] = {}
+_EMPTY = Empty()
+
+
+class Publication(Struct):
+    """What an app asks to be published."""
+
+    pubsub_name: str
+    topic: str
+    data: bytes
+    content_type: str = ""
+    metadata: Mapping[str, str] = _NO_METADATA
+    traceparent: str = ""
+    tracestate: str = ""
+
+
+async def publish(app: App, publication: Publication) -> None:
+    """Wrap an event as its content type and metadata ask, and hand it to the broker.
+
+    Raises ApiError: a PUBSUB row of noded/errors.py.
+    """
+    binding = _binding(app, publication)
+    topic = publication.topic
+    data = publication.data if _is_raw(publication) else _envelope(app, binding, publication)
+    if not binding.scopes.may_publish(topic):
+        error = f"topic {topic} is not allowed for app id {app.app_id}"
+        raise _about_topic(errors.PUBSUB_FORBIDDEN, publication, error, app_id=app.app_id)
+    try:
+        await binding.broker.publish(binding.names.topic(topic), Message(data, publication.metadata))
+    except ComponentError as error:
+        raise _about_topic(errors.PUBSUB_PUBLISH, publication, str(error)) from error
+
+
+async def publish_http(call: HttpCall) -> Reply:
+    """POST or PUT /v1.0/publish/{pubsub}/{topic...}. 204; the topic may hold slashes."""
+    pubsub_name, topic = call.params
+    content_type, traceparent, tracestate = _headers(call.headers)
+    metadata = query_metadata(call.query) if call.query else _NO_METADATA
+    publication = Publication(pubsub_name, topic, call.body, content_type, metadata, traceparent, tracestate)
+    if call.too_large:
+        _binding(call.app, publication)
+        raise _about_topic(errors.PUBSUB_PUBLISH, publication, "http: request body too large")
+    await publish(call.app, publication)
+    return NO_CONTENT
+
+
+async def publish_grpc(call: GrpcCall, request: PublishEventRequest) -> Empty:
+    """PublishEvent. With rawPayload the trace goes into the broker's metadata, as there is no envelope for it."""
+    _, traceparent, tracestate = _headers(call.metadata)
+    metadata = dict(request.metadata)
+    if traceparent and "rawPayload" in metadata:
+        metadata |= {"traceid": traceparent, "tracestate": tracestate}
+    await publish(
+        call.app,
+        Publication(
+            request.pubsub_name,
+            request.topic,
+            request.data,
+            request.data_content_type,
+            metadata,
+            traceparent,
+            tracestate,
+        ),
+    )
+    return _EMPTY
+
+
+def query_metadata(query: bytes) -> dict[str, str]:
+    """Read `metadata.<key>=<value>` of a query; the first value of a key counts."""
+    metadata: dict[str, str] = {}
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name.startswith("metadata."):
+            metadata.setdefault(name.removeprefix("metadata."), value)
+    return metadata
+
+
+def not_found(pubsub_name: str, metadata: Mapping[str, str]) -> ApiError:
+    """Make the error for a broker the app does not have."""
+    return errors.PUBSUB_NOT_FOUND.error(metadata=metadata, name=pubsub_name)
+
+
+def _binding(app: App, publication: Publication) -> PubSubBinding:
+    """Find the broker. Raises ApiError: its name or the topic is empty, or the app has none of that name."""
+    name = publication.pubsub_name
+    if not name:
+        raise _about(errors.PUBSUB_NAME_EMPTY, publication, publication.metadata)
+    binding = app.pubsub.get(name)
+    if binding is None:
+        raise not_found(name, publication.metadata)
+    if not publication.topic:
+        raise _about(errors.PUBSUB_TOPIC_EMPTY, publication, publication.metadata)
+    return binding
+
+
+def _envelope(app: App, binding: PubSubBinding, publication: Publication) -> bytes:
+    draft = Draft(
+        publication.data,
+        publication.content_type,
+        app.app_id,
+        publication.topic,
+        publication.pubsub_name,
+        publication.traceparent,
+        publication.tracestate,
+    )
+    metadata = publication.metadata
+    if metadata and Capability.MESSAGE_TTL not in binding.broker.capabilities:
+        draft.expiration = _expiration(metadata)
+    if cloudevents.kind_of(draft.content_type) is DataKind.CLOUD_EVENT:
+        try:
+            return cloudevents.complete(draft)
+        except NotJson as error:
+            details = {"appID": app.app_id, "error": str(error)}
+            raise _about(errors.PUBSUB_CLOUD_EVENT, publication, details) from None
+    if metadata and (overrides := _overrides(metadata)) is not None:
+        return cloudevents.wrap_with(draft, overrides)
+    return cloudevents.wrap(draft)
+
+
+def _is_raw(publication: Publication) -> bool:
+    """Whether the payload goes without an envelope. Raises ApiError unless rawPayload is a bool as Go reads it."""
+    if not publication.metadata:
+        return False
+    word = publication.metadata.get("rawPayload", "")
+    if word in _FALSE:
+        return False
+    if word in _TRUE:
+        return True
+    error = f"rawPayload value must be a valid boolean: actual is '{word}'"
+    raise _about(errors.PUBSUB_METADATA, publication, publication.metadata, error=error)
+
+
+def _expiration(metadata: Mapping[str, str]) -> str:
+    """Return the `expiration` that ttl or ttlInSeconds asks for; "" without a usable one."""
+    fields = {name.lower(): value for name, value in metadata.items()}
+    text = fields.get("ttl", fields.get("ttlinseconds", ""))
+    seconds = parse_seconds(text) if text else None
+    if seconds is None or (seconds <= 0 and text.lstrip("+-").isdecimal()):
+        return ""
+    return cloudevents.rfc3339(int(time.time() + min(max(seconds, 0.0), _LONGEST_TTL_SECONDS))).decode()
+
+
+_LONGEST_TTL_SECONDS = 9_223_372_036.0  # an int64 of nanoseconds, as Go's duration
+
+
+def _overrides(metadata: Mapping[str, str]) -> Overrides | None:
+    """Gather `cloudevent.*` metadata, names case-insensitive; None without any."""
+    given = {
+        name[len(_OVERRIDE) :].lower(): value for name, value in metadata.items() if name.lower().startswith(_OVERRIDE)
+    }
+    known = {name: given[name] for name in Overrides.__struct_fields__ if name in given}
+    return Overrides(**known) if known else None
+
+
+def _headers(headers: Sequence[Header]) -> tuple[str, str, str]:
+    """Return content type, traceparent and tracestate; a traceparent that is none counts as absent, with its state."""
+    content_type = traceparent = tracestate = b""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
+            traceparent = value
+        elif name == b"tracestate":
+            tracestate = value
+    if traceparent:
+        return content_type.decode("latin-1"), traceparent.decode(), tracestate.decode("latin-1")
+    return content_type.decode("latin-1"), "", ""
+
+
+def _about(
+    row: ErrorRow, publication: Publication, metadata: Mapping[str, str], error: str = "", app_id: str = ""
+) -> ApiError:
+    """Make an error with daprd's ResourceInfo, whose description repeats the message."""
+    name, topic = publication.pubsub_name, publication.topic
+    message = row.text.format(name=name, topic=topic, error=error, app_id=app_id)
+    info = errors.resource_info("pubsub", name, message)
+    return row.error(info, metadata=metadata, name=name, topic=topic, error=error, app_id=app_id)
+
+
+def _about_topic(row: ErrorRow, publication: Publication, error: str, app_id: str = "") -> ApiError:
+    return _about(row, publication, {"topic": publication.topic, "error": error}, error, app_id)
