@@ -1,0 +1,44 @@
+"""What the daemon goes by while files change under it: of each file, the last version that was right."""
+
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from noded.config.kinds import Record
+from noded.config.load import Loaded, LoadedFile, collect, identity_of
+from noded.config.records import Resources
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """Keeps the last good version per file, so that a slip of the pen takes nobody's app away."""
+
+    _files: dict[str, LoadedFile] = field(default_factory=dict)
+
+    def merge(self, loaded: Loaded) -> Resources:
+        """Take what was read just now and give what is to hold.
+
+        A file that is right replaces its older version, and one that is gone is forgotten. Of a file that is wrong the
+        last good version stays; where there is none, its documents that are right count. A directory that cannot be
+        listed keeps all its files. Where an older version and a new file hold the same name, the new file wins.
+        """
+        lost = {each.path for each in loaded.files if not each.good and not each.records}
+        kept = {path: file for path, file in self._files.items() if path in lost or str(PurePath(path).parent) in lost}
+        fresh: dict[str, LoadedFile] = {}
+        for each in loaded.files:
+            last = self._files.get(each.path)
+            stays = not each.good and last is not None and last.good
+            fresh[each.path] = last if stays and last is not None else each
+        self._files = {**kept, **fresh}
+        return collect(_once(self._newest_first(loaded)))
+
+    def _newest_first(self, loaded: Loaded) -> list[Record]:
+        read = {each.path for each in loaded.files if each.good}
+        order = sorted(self._files.values(), key=lambda file: file.path not in read)
+        return [record for file in order for record in file.records]
+
+
+def _once(records: list[Record]) -> list[Record]:
+    first: dict[tuple[str, str | None, str], Record] = {}
+    for record in records:
+        first.setdefault(identity_of(record), record)
+    return list(first.values())

@@ -1,0 +1,215 @@
+"""Resource files to records. Bad content never raises: it becomes Problems, and what is good is still given.
+
+Reads what `--resources-path` names: `.yaml` and `.yml` files of a directory (not below it), or one file.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from noded.config.document import Mapping as MappingNode
+from noded.config.document import Node, Scalar, describe, documents
+from noded.config.kinds import KINDS, ConfigurationSpec, Kind, Record
+from noded.config.problems import Place, Problem, Reading, did_you_mean, one_of, quote
+from noded.config.records import AppSpec, ComponentSpec, Origin, QuotaSpec, Resources, SubscriptionSpec
+from noded.config.schema import NOT_SERVED, read
+from noded.config.shapes import Meta
+
+MAX_FILE_BYTES = 1 << 20
+"""Of one resource file; Kubernetes keeps no larger object either."""
+MAX_FILES = 4096
+"""In one directory."""
+SUFFIXES = frozenset({".yaml", ".yml"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFile:
+    """What one file gave."""
+
+    path: str
+    records: tuple[Record, ...] = ()
+    good: bool = True
+    """False: something in it is wrong, and `records` are only those documents that are right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a set of paths gave."""
+
+    resources: Resources
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    files: tuple[LoadedFile, ...] = ()
+    configurations: tuple[ConfigurationSpec, ...] = ()
+
+
+def load_resources(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read every resource under `paths`, in order. `environ` is what envRef asks; None: the process's own."""
+    environ = os.environ if environ is None else environ
+    readings: list[Reading] = []
+    files: list[LoadedFile] = []
+    seen: dict[tuple[str, str | None, str], Record] = {}
+    for path in paths:
+        listing = Reading(str(path), environ)
+        readings.append(listing)
+        found = tuple(_listed(path, listing))
+        if listing.problems:
+            files.append(LoadedFile(str(path), good=False))
+        for each in found:
+            reading = Reading(str(each), environ)
+            readings.append(reading)
+            records = _unseen(_read_file(each, reading), seen, reading)
+            files.append(LoadedFile(str(each), records, good=not reading.problems))
+    return Loaded(
+        resources=collect(record for each in files for record in each.records),
+        problems=tuple(problem for each in readings for problem in each.problems),
+        warnings=tuple(warning for each in readings for warning in each.warnings),
+        files=tuple(files),
+        configurations=tuple(each for file in files for each in file.records if isinstance(each, ConfigurationSpec)),
+    )
+
+
+def parse_resources(text: str, reading: Reading) -> Iterator[Record]:
+    """Give the record of each document that is right; note in `reading` what is wrong with the others."""
+    for node in documents(text, reading):
+        kind = _kind_of(node, reading)
+        if kind is not None:
+            yield from _record(node, kind, reading)
+
+
+def collect(records: Iterable[Record]) -> Resources:
+    """Sort records by their kind, each in the order given."""
+    every = tuple(records)
+    return Resources(
+        components=tuple(each for each in every if isinstance(each, ComponentSpec)),
+        subscriptions=tuple(each for each in every if isinstance(each, SubscriptionSpec)),
+        apps=tuple(each for each in every if isinstance(each, AppSpec)),
+        quotas=tuple(each for each in every if isinstance(each, QuotaSpec)),
+    )
+
+
+def identity_of(record: Record) -> tuple[str, str | None, str]:
+    """What no two resources share: kind, namespace and name."""
+    name = record.app_id if isinstance(record, AppSpec) else record.name
+    return type(record).__name__, record.namespace, name
+
+
+def read_text(path: Path, reading: Reading) -> str | None:
+    """Read a file of bounded size; None, with a problem noted, where that cannot be done."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            reading.problem(Place(0), "is not a regular file")
+            return None
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        reading.problem(Place(0), f"cannot be read: {error.strerror}")
+        return None
+    if len(content) > MAX_FILE_BYTES:
+        reading.problem(Place(0), "is too large", allowed=f"{MAX_FILE_BYTES} bytes")
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        reading.problem(Place(line), "is not UTF-8", found=f"byte {content[error.start]:#04x}")
+        return None
+
+
+def _listed(path: Path, reading: Reading) -> Iterator[Path]:
+    try:
+        if not path.is_dir():
+            yield path
+            return
+        names = sorted(each.name for each in path.iterdir())
+    except OSError as error:
+        reading.problem(Place(0), f"cannot be listed: {error.strerror}")
+        return
+    except ValueError as error:
+        reading.problem(Place(0), f"is no path: {error}")
+        return
+    wanted = [name for name in names if Path(name).suffix in SUFFIXES and not name.startswith(".")]
+    if len(wanted) > MAX_FILES:
+        reading.problem(Place(0), "holds too many files", found=str(len(wanted)), allowed=f"at most {MAX_FILES}")
+    yield from (path / name for name in wanted[:MAX_FILES] if not (path / name).is_dir())
+
+
+def _read_file(path: Path, reading: Reading) -> Iterator[Record]:
+    text = read_text(path, reading)
+    if text is not None:
+        yield from parse_resources(text, reading)
+
+
+def _unseen(
+    records: Iterator[Record], seen: dict[tuple[str, str | None, str], Record], reading: Reading
+) -> tuple[Record, ...]:
+    kept = []
+    for record in records:
+        first = seen.setdefault(identity_of(record), record)
+        if first is record:
+            kept.append(record)
+            continue
+        assert record.origin is not None
+        assert first.origin is not None
+        there = f"{first.origin.file}:{first.origin.line}"
+        name = identity_of(record)[2]
+        place = Place(record.origin.line, "metadata.name")
+        reading.problem(place, f"is already taken in {there}", found=quote(name), allowed="a name once per namespace")
+    return tuple(kept)
+
+
+def _kind_of(node: Node, reading: Reading) -> Kind | None:
+    place = Place(node.line)
+    if not isinstance(node, MappingNode):
+        reading.problem(place, "is no resource", found=describe(node), allowed="apiVersion, kind, metadata, spec")
+        return None
+    version, name = _word(node, "apiVersion"), _word(node, "kind")
+    if version is None or name is None:
+        absent = "apiVersion" if version is None else "kind"
+        reading.problem(Place(node.line, absent), "is missing or no text", allowed="text")
+        return None
+    for kind in KINDS:
+        if (kind.api_version, kind.name) == (version, name):
+            return kind
+    _note_unknown_kind(version, name, place, reading)
+    return None
+
+
+def _note_unknown_kind(version: str, name: str, place: Place, reading: Reading) -> None:
+    found = f"{quote(name)} of {quote(version)}"
+    groups = {kind.api_version.partition("/")[0] for kind in KINDS}
+    group = version.partition("/")[0]
+    if group not in groups:
+        message = f"another system's resource is ignored{did_you_mean(group, groups)}"
+        reading.warn(Place(place.line, "apiVersion"), message, found=found)
+        return
+    versions = [kind.api_version for kind in KINDS if kind.name == name]
+    if versions:
+        reading.problem(
+            Place(place.line, "apiVersion"), "is no version of this kind", found=found, allowed=one_of(versions)
+        )
+        return
+    names = sorted({kind.name for kind in KINDS if kind.api_version.partition("/")[0] == group})
+    message = f"is no kind of {group}{did_you_mean(name, names)}"
+    reading.problem(Place(place.line, "kind"), message, found=found, allowed=one_of(names))
+
+
+def _record(node: Node, kind: Kind, reading: Reading) -> Iterator[Record]:
+    before = reading.count
+    values = read(node, kind.shape, "", reading)
+    if reading.count > before:
+        return
+    meta: Meta = values["metadata"]
+    if kind.build is None:
+        reading.warn(Place(node.line, "kind"), f"{kind.name} {quote(meta.name)} {NOT_SERVED}")
+        return
+    record = kind.build(values, meta, reading, Origin(reading.file, node.line))
+    if reading.count == before:
+        yield record
+
+
+def _word(node: MappingNode, name: str) -> str | None:
+    _, value = node.entries.get(name, (0, None))
+    return value.text if isinstance(value, Scalar) and not value.is_null else None

@@ -1,0 +1,75 @@
+"""Settings of the daemon: what the command line gave, then kind Configuration, then defaults."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from noded.config.kinds import ConfigurationSpec
+from noded.config.load import parse_resources, read_text
+from noded.config.paths import default_run_dir, default_state_dir
+from noded.config.problems import Place, Problem, Reading
+from noded.config.records import Settings
+
+_VARIABLE = re.compile(r"\$(?:\{([^{}]*)\}|([A-Za-z_][A-Za-z0-9_]*|[0-9*#$@!?-]))")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfiguration:
+    """What the `--config` files gave, later files over earlier ones."""
+
+    configuration: ConfigurationSpec
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+def load_configuration(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> LoadedConfiguration:
+    """Read Configuration files. `$VAR` and `${VAR}` stand for the environment, as in daprd's; unset ones for nothing."""
+    environ = os.environ if environ is None else environ
+    merged = ConfigurationSpec(name="")
+    readings = []
+    for path in paths:
+        reading = Reading(str(path), environ)
+        readings.append(reading)
+        text = read_text(path, reading)
+        for record in parse_resources(expand(text, environ), reading) if text is not None else ():
+            if isinstance(record, ConfigurationSpec):
+                merged = merge(merged, record)
+            else:
+                line = record.origin.line if record.origin else 0
+                reading.warn(Place(line, "kind"), "only kind Configuration counts in a --config file")
+    return LoadedConfiguration(
+        merged,
+        tuple(problem for each in readings for problem in each.problems),
+        tuple(warning for each in readings for warning in each.warnings),
+    )
+
+
+def merge(first: ConfigurationSpec, over: ConfigurationSpec) -> ConfigurationSpec:
+    """Lay one configuration over another: what it does not give stays."""
+    rate = first.tracing_sampling_rate if over.tracing_sampling_rate is None else over.tracing_sampling_rate
+    logging = first.api_logging if over.api_logging is None else over.api_logging
+    return replace(over, tracing_sampling_rate=rate, api_logging=logging)
+
+
+def expand(text: str, environ: Mapping[str, str]) -> str:
+    """Replace `$VAR` and `${VAR}` as Go's os.ExpandEnv does: an unset variable by nothing."""
+    return _VARIABLE.sub(lambda match: environ.get(match[1] or match[2] or "", ""), text)
+
+
+def with_configuration(settings: Settings, configuration: ConfigurationSpec) -> Settings:
+    """Apply what a Configuration gives."""
+    rate, logging = configuration.tracing_sampling_rate, configuration.api_logging
+    return replace(
+        settings,
+        tracing_sampling_rate=settings.tracing_sampling_rate if rate is None else rate,
+        api_logging=settings.api_logging or bool(logging),
+    )
+
+
+def default_settings(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Settings:
+    """Settings with this user's directories and everything else as it is shipped."""
+    environ = os.environ if environ is None else environ
+    uid = os.geteuid() if uid is None else uid
+    return Settings(run_dir=default_run_dir(environ, uid), state_dir=default_state_dir(environ, uid))
