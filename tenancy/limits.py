@@ -3,7 +3,7 @@
 Effective limit = the smallest of app, namespace and node (nats does the same for user and account). None: no limit.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,15 @@ def smallest(*limits: Limits) -> Limits:
     return Limits(
         **{name: min((v for each in limits if (v := getattr(each, name)) is not None), default=None) for name in FIELDS}
     )
+
+
+DEFAULTS = Limits(queued_messages=65_536, queued_bytes=64 << 20)
+"""What holds for an app where nobody says otherwise: the daemon's own brokers keep messages in memory, so a queue
+without a ceiling would let one slow subscriber take the node's. A full queue drops, and counts, what comes."""
+
+
+def app_limits(own: Limits, *per_app: Limits) -> Limits:
+    """Return an app's own ceilings: the smallest of its resource's and each quota's `perApp`, then DEFAULTS."""
+    chosen = smallest(own, *per_app)
+    missing = {name: value for name in FIELDS if (value := getattr(DEFAULTS, name)) and getattr(chosen, name) is None}
+    return replace(chosen, **missing)

@@ -1,0 +1,211 @@
+"""Whether a tenant may have more: rates, requests in flight and counted things, at app, namespace and node at once.
+
+All or nothing: when any of the three refuses, none has taken. Ceilings change while running, up and down; counts stay.
+A lowered ceiling evicts nothing: it refuses until enough was freed. Called from the loop's thread only.
+"""
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from tenancy.bucket import Bucket
+from tenancy.limits import Limits
+
+Scope = Literal["app", "namespace", "node"]
+
+COUNTED: Final = (
+    "connections",
+    "streams",
+    "subscriptions",
+    "queued_messages",
+    "queued_bytes",
+    "deliveries_in_flight",
+    "locks",
+    "jobs",
+    "actors",
+    "reminders",
+    "workflows",
+)
+"""The limits on things that are held for a while, by `acquire` and `free`."""
+COUNTED_RETRY_SECONDS: Final = 1.0
+"""Told with a refusal of something held, as nobody knows when it will be free: the smallest whole Retry-After."""
+
+
+class Refusal(Struct, frozen=True):
+    """What a tenant may not have now, whose ceiling it met, and when to try again."""
+
+    limit: str
+    """A field of Limits."""
+    scope: Scope
+    subject: str
+    """Whose ceiling: `<namespace>/<app id>`, a namespace, or "node"."""
+    allowed: float
+    used: float
+    """What was in use before this request; for a rate, what of the burst is spent."""
+    retry_after_seconds: float
+    """Above 0."""
+
+    def __str__(self) -> str:
+        whose = self.subject if self.scope == "node" else f"{self.scope} {self.subject}"
+        wait = f"{self.retry_after_seconds:.3g}"
+        return f"{self.limit} of {whose} exhausted: {self.used:.15g} of {self.allowed:.15g} used, retry in {wait} s"
+
+
+class LimitExceeded(Exception):  # noqa: N818 - a ceiling was met; nothing is broken
+    """A ceiling was met and nothing was changed. Wait `refusal.retry_after_seconds`, free something, or raise it."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+class Level:
+    """The ceilings and counts of one app, one namespace, or the node."""
+
+    __slots__ = ("bytes", "gates", "in_flight", "limits", "refused", "requests", "scope", "subject", "used")
+
+    def __init__(self, scope: Scope, subject: str, limits: Limits) -> None:
+        self.scope: Scope = scope
+        self.subject = subject
+        self.limits = limits
+        self.gates: set[Gate] = set()
+        self.in_flight = 0
+        self.used = dict.fromkeys(COUNTED, 0)
+        self.refused: dict[str, int] = {}
+        """{limit: refusals for which this level's ceiling was the reason}"""
+        self.requests = _bucket(None, limits.requests_per_second, 0.0)
+        self.bytes = _bucket(None, limits.bytes_per_second, 0.0)
+
+    def set_limits(self, limits: Limits, now: float) -> None:
+        """Replace the ceilings from `now` on, for every gate of this level."""
+        self.limits = limits
+        self.requests = _bucket(self.requests, limits.requests_per_second, now)
+        self.bytes = _bucket(self.bytes, limits.bytes_per_second, now)
+        for gate in self.gates:
+            gate.refresh()
+
+    def refusal(self, limit: str, used: float, retry_after_seconds: float) -> Refusal:
+        """Say that the ceiling `limit` of this level was met."""
+        allowed: float = getattr(self.limits, limit)
+        return Refusal(limit, self.scope, self.subject, allowed, used, retry_after_seconds)
+
+    def give_up(self, other: "Level") -> None:
+        """Forget what `other` counted as part of this level."""
+        self.in_flight -= other.in_flight
+        for name, held in other.used.items():
+            self.used[name] -= held
+
+
+class Gate:
+    """What one tenant passes for all it does; links its app, namespace and node levels."""
+
+    __slots__ = ("_bytes", "_concurrency", "_limited", "_requests", "app", "namespace", "node")
+
+    def __init__(self, app: Level, namespace: Level, node: Level) -> None:
+        self.app = app
+        self.namespace = namespace
+        self.node = node
+        for level in self.levels:
+            level.gates.add(self)
+        self.refresh()
+
+    @property
+    def levels(self) -> tuple[Level, Level, Level]:
+        """App, namespace, node: the order in which ceilings are asked."""
+        return self.app, self.namespace, self.node
+
+    def refresh(self) -> None:
+        """Gather the ceilings that are set, so that a request asks no other."""
+        levels = self.levels
+        self._concurrency = [
+            (level, allowed) for level in levels if (allowed := level.limits.concurrent_requests) is not None
+        ]
+        self._requests = [(level, level.requests) for level in levels if level.requests is not None]
+        self._bytes = [(level, level.bytes) for level in levels if level.bytes is not None]
+        self._limited = bool(self._concurrency or self._requests or self._bytes)
+
+    def admit(self, now: float, request_bytes: int) -> Refusal | None:
+        """Let one request in, to be followed by one `release`; or say why not, having taken nothing."""
+        if self._limited and (refusal := self._take(now, request_bytes)) is not None:
+            return refusal
+        self.app.in_flight += 1
+        self.namespace.in_flight += 1
+        self.node.in_flight += 1
+        return None
+
+    def release(self, now: float, reply_bytes: int) -> None:
+        """End a request that was admitted. Its reply's bytes are charged now that they are known."""
+        self.app.in_flight -= 1
+        self.namespace.in_flight -= 1
+        self.node.in_flight -= 1
+        if reply_bytes and self._bytes:
+            for _, bucket in self._bytes:
+                bucket.debit(now, reply_bytes)
+
+    def charge_bytes(self, now: float, size_bytes: int) -> None:
+        """Charge bytes of a request under way: pieces of a streamed body, messages of a stream."""
+        for _, bucket in self._bytes:
+            bucket.debit(now, size_bytes)
+
+    def acquire(self, limit: str, n: int = 1) -> Refusal | None:
+        """Count `n` (0 or more) of a COUNTED limit as held, or say why not, having counted nothing."""
+        levels = self.levels
+        for level in levels:
+            allowed = getattr(level.limits, limit)
+            if allowed is not None and level.used[limit] + n > allowed:
+                return level.refusal(limit, level.used[limit], COUNTED_RETRY_SECONDS)
+        for level in levels:
+            level.used[limit] += n
+        return None
+
+    def free(self, limit: str, n: int = 1) -> None:
+        """Give back what `acquire` counted."""
+        assert self.app.used[limit] >= n, f"{self.app.subject} frees more {limit} than it holds"
+        for level in self.levels:
+            level.used[limit] -= n
+
+    def close(self) -> None:
+        """Take the app out of its namespace's and the node's counts, whatever it still holds.
+
+        What is released later changes nobody's counts but its own.
+        """
+        for level in (self.namespace, self.node):
+            level.give_up(self.app)
+            level.gates.discard(self)
+        self.namespace, self.node = (self._alone(level) for level in (self.namespace, self.node))
+        self.refresh()
+
+    def _alone(self, level: Level) -> Level:
+        alone = Level(level.scope, level.subject, Limits())
+        alone.in_flight = self.app.in_flight
+        alone.used = dict(self.app.used)
+        return alone
+
+    def _take(self, now: float, request_bytes: int) -> Refusal | None:
+        for level, allowed in self._concurrency:
+            if level.in_flight >= allowed:
+                return level.refusal("concurrent_requests", level.in_flight, COUNTED_RETRY_SECONDS)
+        for place, (level, bucket) in enumerate(self._requests):
+            if wait := bucket.take(now, 1.0):
+                _give_back(self._requests[:place], 1.0)
+                return level.refusal("requests_per_second", bucket.used(now), wait)
+        for place, (level, bucket) in enumerate(self._bytes):
+            if wait := bucket.take(now, request_bytes):
+                _give_back(self._bytes[:place], request_bytes)
+                _give_back(self._requests, 1.0)
+                return level.refusal("bytes_per_second", bucket.used(now), wait)
+        return None
+
+
+def _give_back(taken: list[tuple[Level, Bucket]], n: float) -> None:
+    for _, bucket in taken:
+        bucket.give_back(n)
+
+
+def _bucket(existing: Bucket | None, rate: float | None, now: float) -> Bucket | None:
+    if rate is None:
+        return None
+    if existing is None:
+        return Bucket(rate)
+    existing.set_rate(rate, now)
+    return existing
