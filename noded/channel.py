@@ -1,0 +1,289 @@
+"""HTTP/1.1 calls to one app: pooled, keep-alive, bounded, made on demand.
+
+A channel is one tenant's: its connections are never shared. Nothing happens until the first call, so an app may come
+up after the daemon, and go and come again. One timer per channel watches every deadline, some ten times a second, and
+only while something is under way. All of it runs on the loop's thread.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from noded.calls import Header
+from noded.channel_connection import Connection
+from noded.channel_contract import AppResponse, ChannelError
+from noded.channel_exchange import AppExchange, AppRequest, ChannelTimeout, ResponseSink, WholeAnswer
+from noded.config.records import ChannelSpec
+
+SWEEP_SECONDS = 0.1
+"""How late a deadline may be noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelBounds:
+    """What one app's channel may hold."""
+
+    connections: int = 256
+    """Open at one moment. The spec's max_concurrency makes it smaller: a connection carries one request at a time."""
+    waiting: int = 1024
+    """Requests waiting for a connection; above it they fail at once."""
+    waiting_bytes: int = 32 << 20
+    """Bytes of their bodies."""
+    answer_bytes: int = 16 << 20
+    """Of an answer that `call` gathers."""
+    idle_seconds: float = 60.0
+    """After which an unused connection is closed."""
+    connect_seconds: float = 5.0
+    """Within which a connection must open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an app listens."""
+
+    path: str | None
+    """Of a Unix socket; None: TCP."""
+    host: str = "localhost"
+    port: int = 0
+
+    @property
+    def host_header(self) -> bytes:
+        """What the Host header says; for a Unix socket there is no better name than localhost."""
+        if self.path is not None:
+            return b"localhost"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode()
+
+
+def parse_address(text: str) -> Address:
+    """Read `unix:/path`, `host:port` or `[v6]:port`. Raises ValueError saying what is wrong."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path.startswith("/"):
+            raise ValueError(f"channel address {text!r}: a Unix socket's path must be absolute")
+        return Address(path.replace("//", "/", 1) if path.startswith("///") else path)
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"channel address {text!r}: give host:port or unix:/path")
+    return Address(None, host.strip("[]"), int(port))
+
+
+class HttpChannel:
+    """The pool of connections to one app (`noded.channel_contract.AppChannel`, and `open` for streaming).
+
+    A request takes an idle connection, else a new one, else waits in order for one to come free.
+    """
+
+    def __init__(self, spec: ChannelSpec, loop: asyncio.AbstractEventLoop, bounds: ChannelBounds | None = None) -> None:
+        """Raises ValueError for an address that is none."""
+        self.address = parse_address(spec.address)
+        self.host = self.address.host_header
+        self._loop = loop
+        self._bounds = bounds = bounds or ChannelBounds()
+        self._max_connections = min(bounds.connections, spec.max_concurrency or bounds.connections)
+        self._connections: set[Connection] = set()
+        self._idle: list[Connection] = []  # the last used is used next
+        self._waiting: deque[AppExchange] = deque()
+        self._waiting_bytes = 0
+        self._connecting = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # each opens one connection
+        self._sweep_handle: asyncio.TimerHandle | None = None
+        self._sweeping = False
+        self._closed = False
+
+    # Calls.
+
+    async def call(
+        self, method: bytes, target: bytes, headers: Sequence[Header], body: bytes, timeout_seconds: float
+    ) -> AppResponse:
+        """Send one request and read the whole answer. Awaits a Completion only.
+
+        Raises ChannelError: refused, closed half-way, not HTTP, too large; ChannelTimeout after `timeout_seconds`.
+        """
+        sink = WholeAnswer(self._bounds.answer_bytes)
+        sink.exchange = self.open(AppRequest(method, target, headers, body), sink, timeout_seconds)
+        return await sink.completion
+
+    def open(self, request: AppRequest, sink: ResponseSink, timeout_seconds: float) -> AppExchange:
+        """Send a request whose answer goes to `sink`, and whose body may follow in pieces.
+
+        The deadline covers the wait for a connection and for the head of the answer. An error goes to the sink,
+        possibly before this returns.
+        """
+        exchange = AppExchange(request, sink, self._loop.time() + timeout_seconds)
+        if not self._sweeping:
+            self._sweep_often()
+        if self._idle:
+            self._idle.pop().carry(exchange)
+        else:
+            self._wait(exchange)
+        return exchange
+
+    async def aclose(self) -> None:
+        """Close every connection; what is under way fails with ChannelError."""
+        self._closed = True
+        for task in tuple(self._tasks):
+            task.cancel()
+        self._fail_waiting(ChannelError("the app was detached"))
+        for connection in tuple(self._connections):
+            connection.close("the app was detached")
+        self._idle.clear()
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+
+    # What the connections call.
+
+    def made(self, connection: Connection) -> None:
+        """A connection is open: the request that waits longest gets it."""
+        self._connecting -= 1
+        self._connections.add(connection)
+        if self._closed:
+            connection.close("")
+        else:
+            self.released(connection)
+
+    def released(self, connection: Connection) -> None:
+        """A connection is free."""
+        while self._waiting:
+            exchange = self._next_waiting()
+            if not exchange.closed:
+                connection.carry(exchange)
+                return
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """A connection is gone: make a new one for whoever waits."""
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if self._waiting:
+            self._connect()
+
+    def resend(self, exchange: AppExchange) -> None:
+        """Send a request on a new connection: the app closed the one it was sent on unread.
+
+        The other idle ones are as old, so they are closed too.
+        """
+        for connection in self._idle:
+            connection.close("")
+        self._idle.clear()
+        self._wait(exchange, first=True)
+
+    # Waiting and connecting.
+
+    def _wait(self, exchange: AppExchange, *, first: bool = False) -> None:
+        size = len(exchange.request.body or b"")
+        if self._closed:
+            exchange.fail(ChannelError("the app was detached"))
+            return
+        if not first and (
+            len(self._waiting) >= self._bounds.waiting or self._waiting_bytes + size > self._bounds.waiting_bytes
+        ):
+            exchange.fail(ChannelError(f"the app is busy: {len(self._waiting)} requests wait for it"))
+            return
+        self._waiting_bytes += size
+        (self._waiting.appendleft if first else self._waiting.append)(exchange)
+        self._connect()
+
+    def _next_waiting(self) -> AppExchange:
+        exchange = self._waiting.popleft()
+        self._waiting_bytes -= len(exchange.request.body or b"")
+        return exchange
+
+    def _connect(self) -> None:
+        """Begin a connection, unless there are enough, or as many under way as requests wait."""
+        room = self._max_connections - len(self._connections)
+        if self._closed or self._connecting >= min(len(self._waiting), room):
+            return
+        self._connecting += 1
+        task = self._loop.create_task(self._open_connection())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open_connection(self) -> None:
+        """Open one connection, which then joins the pool; on failure tell those who wait for it."""
+        address = self.address
+        try:
+            async with asyncio.timeout(self._bounds.connect_seconds):
+                if address.path is not None:
+                    await self._loop.create_unix_connection(lambda: Connection(self), address.path)
+                else:
+                    await self._loop.create_connection(lambda: Connection(self), address.host, address.port)
+        except OSError as error:
+            self._connecting -= 1
+            self._refused(error)
+
+    def _refused(self, error: OSError) -> None:
+        """A connection failed, so those who wait fail at once.
+
+        Only an app that is there, but too busy to accept, is waited for: on the connections that it has.
+        """
+        busy = isinstance(error, (BlockingIOError, TimeoutError))
+        if not (busy and self._connections):
+            reason = str(error) or "no connection in time"
+            self._fail_waiting(ChannelError(f"cannot reach the app at {self._name()}: {reason}"))
+
+    def _fail_waiting(self, error: ChannelError) -> None:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
+        for exchange in waiting:
+            exchange.fail(error)
+
+    def _name(self) -> str:
+        return self.address.path or self.host.decode()
+
+    # Deadlines.
+
+    def _sweep_often(self) -> None:
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+        self._sweeping = True
+        self._sweep_handle = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Break off what is overdue or unwanted, close what is idle for long, and come again while there is need."""
+        now = self._loop.time()
+        for connection in tuple(self._connections):
+            if connection.exchange is not None:
+                _check(connection.exchange, now)
+        for exchange in tuple(self._waiting):
+            _check(exchange, now)
+        self._drop_closed()
+        self._close_idle(now - self._bounds.idle_seconds)
+        self._schedule_sweep(now)
+
+    def _schedule_sweep(self, now: float) -> None:
+        if self._waiting or self._connecting or len(self._idle) < len(self._connections):
+            self._sweep_often()
+            return
+        self._sweeping = False
+        self._sweep_handle = None
+        if self._idle:
+            oldest = min(connection.idle_since for connection in self._idle)
+            due = oldest + self._bounds.idle_seconds - now + SWEEP_SECONDS
+            self._sweep_handle = self._loop.call_later(due, self._sweep)
+
+    def _drop_closed(self) -> None:
+        """Take those that ended while they waited out of the queue."""
+        if any(exchange.closed for exchange in self._waiting):
+            self._waiting = deque(exchange for exchange in self._waiting if not exchange.closed)
+            self._waiting_bytes = sum(len(exchange.request.body or b"") for exchange in self._waiting)
+
+    def _close_idle(self, since: float) -> None:
+        """Close connections not used after loop time `since`."""
+        old = [connection for connection in self._idle if connection.idle_since <= since]
+        if old:
+            self._idle = [connection for connection in self._idle if connection.idle_since > since]
+            for connection in old:
+                connection.close("")
+
+
+def _check(exchange: AppExchange, now: float) -> None:
+    if exchange.sink.abandoned:
+        exchange.abort()
+    elif exchange.deadline <= now:
+        connection = exchange.connection
+        exchange.fail(ChannelTimeout("the app did not answer in time"))
+        if connection is not None:
+            connection.drop()

@@ -1,0 +1,236 @@
+"""One request to an app and its answer, as the caller of a channel sees them.
+
+The request goes out whole or in pieces; the answer comes to a ResponseSink, in one call where it arrived in one read.
+Nothing here waits: backpressure is a return value one way and `pause`/`resume` the other.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from components.completion import Completion
+from noded.calls import Header
+from noded.channel_contract import AppResponse, ChannelError
+from noded.wire.http1 import CHUNKED, LAST_CHUNK, chunk, request_head
+
+if TYPE_CHECKING:
+    from noded.channel_connection import Connection
+
+NO_DEADLINE = math.inf
+_BODILESS = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"))
+_REPEATABLE = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE", b"PUT"))
+"""Methods whose repetition does no harm. Source: RFC 9110 9.2.2."""
+
+
+class ChannelTimeout(ChannelError):  # noqa: N818 - named for what happened
+    """The app did not answer in time."""
+
+
+class AppRequest(Struct, frozen=True, gc=False):
+    """A request to an app. Host and the body's framing are added; the headers are sent as given."""
+
+    method: bytes
+    target: bytes
+    """Path and query, escaped."""
+    headers: Sequence[Header]
+    body: bytes | None = b""
+    """None: it follows in pieces (`AppExchange.write`)."""
+    content_length: int | None = None
+    """Of a body in pieces; None: it is sent in chunks."""
+
+
+class ResponseSink(Protocol):
+    """Who takes the answer. Either `on_answer` or `on_error` comes, or `on_head` and then pieces and an end or error.
+
+    A sink must not raise.
+    """
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody wants the answer any more; asked some ten times a second, the request is then broken off."""
+
+    def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        """The whole answer, which arrived in one read."""
+
+    def on_head(self, status: int, headers: list[Header]) -> None:
+        """The head; a body follows. From here on no deadline holds but one set anew."""
+
+    def on_body(self, piece: bytes) -> None:
+        """A piece of the body, at most what one read gives."""
+
+    def on_end(self) -> None:
+        """The answer is complete."""
+
+    def on_error(self, error: ChannelError) -> None:
+        """There is no answer, or not the rest of it."""
+
+    def on_writable(self) -> None:
+        """More of the request's body may be written."""
+
+
+class AppExchange:
+    """A request under way: waiting for a connection, or on one."""
+
+    __slots__ = (
+        "_early",
+        "_ended",
+        "chunked",
+        "closed",
+        "connection",
+        "deadline",
+        "head_given",
+        "request",
+        "sent",
+        "sink",
+    )
+
+    def __init__(self, request: AppRequest, sink: ResponseSink, deadline: float) -> None:
+        self.request = request
+        self.sink = sink
+        self.deadline = deadline
+        """Loop time at which it is broken off; NO_DEADLINE: never."""
+        self.connection: Connection | None = None
+        self.closed = False
+        """True once the answer is complete or broken off."""
+        self.sent = request.body is not None
+        """Whether the request's body is complete."""
+        self.chunked = request.body is None and request.content_length is None
+        self.head_given = False
+        self._early: list[bytes] | None = None  # body pieces from before there is a connection
+        self._ended = False
+
+    def write(self, piece: bytes) -> bool:
+        """Send a piece of the request's body. False: wait for `on_writable` before writing more."""
+        if self.closed or not piece:
+            return True
+        if self.connection is None:
+            if self._early is None:
+                self._early = []
+            self._early.append(piece)
+            return False
+        return self.connection.write(chunk(piece) if self.chunked else (piece,))
+
+    def end(self) -> None:
+        """The request's body is complete."""
+        self._ended = True
+        if self.connection is not None and not self.closed and not self.sent:
+            self.sent = True
+            if self.chunked:
+                self.connection.write((LAST_CHUNK,))
+
+    def pause(self) -> None:
+        """Read no more of the answer for a while."""
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.connection is not None:
+            self.connection.resume()
+
+    def abort(self) -> None:
+        """Break it off; the sink hears nothing more."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.connection is not None:
+            self.connection.drop()
+
+    def fail(self, error: ChannelError) -> None:
+        """End it with an error."""
+        if not self.closed:
+            self.closed = True
+            self.sink.on_error(error)
+
+    def flush_early(self) -> None:
+        """Being on a connection now, send what was written before."""
+        early, self._early = self._early, None
+        writable = True
+        for piece in early or ():
+            writable = self.write(piece)
+        if self._ended:
+            self.end()
+        elif early and writable:
+            self.sink.on_writable()
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the request can be sent again without harm, should the app have acted on it already."""
+        return self.resendable and self.request.method in _REPEATABLE
+
+    @property
+    def resendable(self) -> bool:
+        """Whether all of the request is at hand and none of the answer was seen."""
+        return self.request.body is not None and not self.head_given
+
+    def opening(self, host: bytes) -> bytes:
+        """Return the head, and the body where it is whole: one write. Raises MalformedRequest."""
+        request = self.request
+        body = request.body
+        if body:
+            length: int | None = len(body)
+        elif body is None:
+            length = request.content_length
+        else:
+            length = None if request.method in _BODILESS else 0
+        headers = request.headers
+        if self.chunked:
+            headers = (*headers, CHUNKED)
+        elif length is not None:
+            headers = (*headers, (b"content-length", b"%d" % length))
+        head = request_head(request.method, request.target, host, headers)
+        return head + body if body else head
+
+
+class WholeAnswer:
+    """A sink that gathers the answer, up to a size, into a Completion."""
+
+    __slots__ = ("_body", "_head", "_max_bytes", "_size", "completion", "exchange")
+
+    abandoned = False
+
+    def __init__(self, max_bytes: int) -> None:
+        self.completion: Completion[AppResponse] = Completion()
+        self.exchange: AppExchange | None = None
+        self._max_bytes = max_bytes
+        self._head: tuple[int, tuple[Header, ...]] = (0, ())
+        self._body: list[bytes] = []
+        self._size = 0
+
+    def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Done at once."""
+        if len(body) > self._max_bytes:
+            self.on_error(self._too_large())
+        else:
+            self.completion.resolve(AppResponse(status, tuple(headers), body))
+
+    def on_head(self, status: int, headers: list[Header]) -> None:
+        """Keep the head."""
+        self._head = (status, tuple(headers))
+
+    def on_body(self, piece: bytes) -> None:
+        """Keep a piece, unless they become too many."""
+        self._size += len(piece)
+        if self._size <= self._max_bytes:
+            self._body.append(piece)
+            return
+        if self.exchange is not None:
+            self.exchange.abort()
+        self._body = []
+        self.on_error(self._too_large())
+
+    def on_end(self) -> None:
+        """Give the answer."""
+        self.completion.resolve(AppResponse(*self._head, b"".join(self._body)))
+
+    def on_error(self, error: ChannelError) -> None:
+        """Give the error."""
+        self.completion.fail(error)
+
+    def on_writable(self) -> None:
+        """Nothing: the request was whole."""
+
+    def _too_large(self) -> ChannelError:
+        return ChannelError(f"the app's answer is over {self._max_bytes} bytes")
