@@ -99,30 +99,21 @@ class Level:
 class Gate:
     """What one tenant passes for all it does; links its app, namespace and node levels."""
 
-    __slots__ = ("_bytes", "_concurrency", "_limited", "_requests", "app", "namespace", "node")
+    __slots__ = ("_bytes", "_concurrency", "_counted", "_limited", "_requests", "app", "levels", "namespace", "node")
 
     def __init__(self, app: Level, namespace: Level, node: Level) -> None:
-        self.app = app
-        self.namespace = namespace
-        self.node = node
+        self._link(app, namespace, node)
         for level in self.levels:
             level.gates.add(self)
-        self.refresh()
-
-    @property
-    def levels(self) -> tuple[Level, Level, Level]:
-        """App, namespace, node: the order in which ceilings are asked."""
-        return self.app, self.namespace, self.node
 
     def refresh(self) -> None:
         """Gather the ceilings that are set, so that a request asks no other."""
         levels = self.levels
-        self._concurrency = [
-            (level, allowed) for level in levels if (allowed := level.limits.concurrent_requests) is not None
-        ]
+        self._concurrency = _ceilings(levels, "concurrent_requests")
         self._requests = [(level, level.requests) for level in levels if level.requests is not None]
         self._bytes = [(level, level.bytes) for level in levels if level.bytes is not None]
         self._limited = bool(self._concurrency or self._requests or self._bytes)
+        self._counted = {name: ceilings for name in COUNTED if (ceilings := _ceilings(levels, name))}
 
     def admit(self, now: float, request_bytes: int) -> Refusal | None:
         """Let one request in, to be followed by one `release`; or say why not, having taken nothing."""
@@ -149,20 +140,21 @@ class Gate:
 
     def acquire(self, limit: str, n: int = 1) -> Refusal | None:
         """Count `n` (0 or more) of a COUNTED limit as held, or say why not, having counted nothing."""
-        levels = self.levels
-        for level in levels:
-            allowed = getattr(level.limits, limit)
-            if allowed is not None and level.used[limit] + n > allowed:
-                return level.refusal(limit, level.used[limit], COUNTED_RETRY_SECONDS)
-        for level in levels:
-            level.used[limit] += n
+        if limit in self._counted:
+            for level, allowed in self._counted[limit]:
+                if level.used[limit] + n > allowed:
+                    return level.refusal(limit, level.used[limit], COUNTED_RETRY_SECONDS)
+        self.app.used[limit] += n
+        self.namespace.used[limit] += n
+        self.node.used[limit] += n
         return None
 
     def free(self, limit: str, n: int = 1) -> None:
         """Give back what `acquire` counted."""
         assert self.app.used[limit] >= n, f"{self.app.subject} frees more {limit} than it holds"
-        for level in self.levels:
-            level.used[limit] -= n
+        self.app.used[limit] -= n
+        self.namespace.used[limit] -= n
+        self.node.used[limit] -= n
 
     def close(self) -> None:
         """Take the app out of its namespace's and the node's counts, whatever it still holds.
@@ -172,7 +164,14 @@ class Gate:
         for level in (self.namespace, self.node):
             level.give_up(self.app)
             level.gates.discard(self)
-        self.namespace, self.node = (self._alone(level) for level in (self.namespace, self.node))
+        self._link(self.app, self._alone(self.namespace), self._alone(self.node))
+
+    def _link(self, app: Level, namespace: Level, node: Level) -> None:
+        self.app = app
+        self.namespace = namespace
+        self.node = node
+        self.levels = (app, namespace, node)
+        """The order in which ceilings are asked."""
         self.refresh()
 
     def _alone(self, level: Level) -> Level:
@@ -185,21 +184,27 @@ class Gate:
         for level, allowed in self._concurrency:
             if level.in_flight >= allowed:
                 return level.refusal("concurrent_requests", level.in_flight, COUNTED_RETRY_SECONDS)
-        for place, (level, bucket) in enumerate(self._requests):
+        for level, bucket in self._requests:
             if wait := bucket.take(now, 1.0):
-                _give_back(self._requests[:place], 1.0)
+                _give_back(self._requests, bucket, 1.0)
                 return level.refusal("requests_per_second", bucket.used(now), wait)
-        for place, (level, bucket) in enumerate(self._bytes):
+        for level, bucket in self._bytes:
             if wait := bucket.take(now, request_bytes):
-                _give_back(self._bytes[:place], request_bytes)
-                _give_back(self._requests, 1.0)
+                _give_back(self._bytes, bucket, request_bytes)
+                _give_back(self._requests, None, 1.0)
                 return level.refusal("bytes_per_second", bucket.used(now), wait)
         return None
 
 
-def _give_back(taken: list[tuple[Level, Bucket]], n: float) -> None:
-    for _, bucket in taken:
+def _give_back(asked: list[tuple[Level, Bucket]], refused_by: Bucket | None, n: float) -> None:
+    for _, bucket in asked:
+        if bucket is refused_by:
+            return
         bucket.give_back(n)
+
+
+def _ceilings(levels: tuple[Level, ...], limit: str) -> list[tuple[Level, int]]:
+    return [(level, allowed) for level in levels if (allowed := getattr(level.limits, limit)) is not None]
 
 
 def _bucket(existing: Bucket | None, rate: float | None, now: float) -> Bucket | None:

@@ -28,7 +28,7 @@ class Bucket:
         if tokens > burst:  # noqa: PLR1730 - a call of min() costs more than the rest of the line
             tokens = burst
         self._last = now
-        need = n if n < burst else burst  # noqa: FURB136 - as above
+        need = n if n < burst else burst  # noqa: FURB136 - as for `tokens`
         if tokens < need - self._early:
             self._tokens = tokens
             return (need - tokens) / self.rate
@@ -37,8 +37,9 @@ class Bucket:
 
     def debit(self, now: float, n: float) -> None:
         """Take `n` tokens whether or not they are there: for what is known only afterwards, as a reply's bytes."""
-        self._settle(now)
-        self._tokens -= n
+        tokens = self._tokens + (now - self._last) * self.rate
+        self._last = now
+        self._tokens = (tokens if tokens < self.burst else self.burst) - n  # noqa: FURB136 - as in `take`
 
     def give_back(self, n: float) -> None:
         """Undo a `take` of this very moment."""

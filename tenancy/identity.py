@@ -19,6 +19,8 @@ SO_PEERGROUPS: Final = 59
 """asm-generic/socket.h; absent from Python's socket module."""
 MAX_GROUPS_BYTES: Final = 1024
 """The largest answer getsockopt takes in Python: 256 groups. A peer in more fails closed."""
+NOBODY_KNOWN: Final = 0xFFFFFFFF
+"""The uid, -1, that SO_PEERCRED answers for a socket that is no connected Unix socket."""
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
@@ -54,14 +56,23 @@ class Lookups:
 SYSTEM: Final = Lookups()
 
 
+class Unidentified(Exception):  # noqa: N818 - a fact about a peer
+    """The kernel does not say who connected: refuse the connection."""
+
+
 class UnknownAccountError(ValueError):
     """No user or group of that name: name one of this machine, or give its number."""
 
 
 def peer_of(connection: SocketOptions) -> Peer:
-    """Ask who connected. Raises OSError when the kernel does not say (not a Unix socket): refuse the connection."""
-    answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    """Ask who connected. Raises Unidentified where the kernel does not say, as for a TCP connection."""
+    try:
+        answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError as failure:
+        raise Unidentified(f"peer credentials cannot be had: {failure}") from failure
     pid, uid, gid = _CREDENTIALS.unpack(answer)
+    if uid == NOBODY_KNOWN:
+        raise Unidentified("the connection has no peer credentials: it is not a Unix socket")
     return Peer(pid, uid, gid, lambda: peer_groups(connection))
 
 

@@ -36,14 +36,11 @@ class Totals:
         self.max_keys = math.inf if limits.state_keys is None else limits.state_keys
         self.max_bytes = math.inf if limits.state_bytes is None else limits.state_bytes
 
-    def check(self, keys: int, size_bytes: int) -> None:
-        """Raise LimitExceeded if growing by so much would pass a ceiling; shrinking never does."""
+    def refusal(self, keys: int) -> Refusal:
+        """Say which ceiling growing by `keys` would pass: that of keys, else that of bytes."""
+        limit, allowed, used = "state_bytes", self.max_bytes, self.size_bytes
         if keys > 0 and self.keys + keys > self.max_keys:
-            raise LimitExceeded(self._refusal("state_keys", self.max_keys, self.keys))
-        if size_bytes > 0 and self.size_bytes + size_bytes > self.max_bytes:
-            raise LimitExceeded(self._refusal("state_bytes", self.max_bytes, self.size_bytes))
-
-    def _refusal(self, limit: str, allowed: float, used: int) -> Refusal:
+            limit, allowed, used = "state_keys", self.max_keys, self.keys
         return Refusal(limit, self.scope, self.subject, allowed, used, STORED_RETRY_SECONDS)
 
 
@@ -148,9 +145,11 @@ class StoreAccount:
     def charge(self, keys: int, size_bytes: int) -> None:
         """Add a difference at every level. Raises LimitExceeded, changing nothing: free some, or raise the ceiling."""
         with self._lock:
-            if keys > 0 or size_bytes > 0:
-                for level in self.levels:
-                    level.check(keys, size_bytes)
+            for level in self.levels:
+                if (keys > 0 and level.keys + keys > level.max_keys) or (
+                    size_bytes > 0 and level.size_bytes + size_bytes > level.max_bytes
+                ):
+                    raise LimitExceeded(level.refusal(keys))
             self.move(keys, size_bytes)
 
     def move(self, keys: int, size_bytes: int) -> None:

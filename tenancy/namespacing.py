@@ -12,7 +12,7 @@
                                  <namespace>.<app>          any other
 
 Neither an app id nor a namespace holds "." or "|", and no key holds "||" (its API refuses it), so two tenants of a
-component that is not shared never meet. Source: Dapr's keyPrefix strategies, daprd pkg/components/state/state_config.go.
+component that is not shared never meet. Source: Dapr's keyPrefix, daprd pkg/components/state/state_config.go.
 """
 
 import re
