@@ -211,7 +211,7 @@ def _compose(loader: _Loader, first_line: int) -> Iterator[Node]:
 
 def _scalar(event: yaml.ScalarEvent, line: int) -> Scalar:
     _check_tag(event.tag, line)
-    return Scalar(line, event.value, plain=event.style is None and event.tag not in STRING_TAGS)
+    return Scalar(line, event.value, plain=not event.style and event.tag not in STRING_TAGS)
 
 
 def _check_tag(tag: str | None, line: int) -> None:

@@ -56,7 +56,7 @@ def default_run_dir(environ: Mapping[str, str], uid: int) -> Path:
 
 
 def default_state_dir(environ: Mapping[str, str], uid: int) -> Path:
-    """For root /var/lib/noded; else $XDG_STATE_HOME/noded or ~/.local/state/noded; /var/tmp/noded-<uid> without a home."""
+    """For root /var/lib/noded; else $XDG_STATE_HOME/noded or ~/.local/state/noded, else /var/tmp/noded-<uid>."""
     if uid == 0:
         return Path("/var/lib/noded")
     state, home = environ.get("XDG_STATE_HOME", ""), environ.get("HOME", "")

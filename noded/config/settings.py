@@ -25,7 +25,7 @@ class LoadedConfiguration:
 
 
 def load_configuration(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> LoadedConfiguration:
-    """Read Configuration files. `$VAR` and `${VAR}` stand for the environment, as in daprd's; unset ones for nothing."""
+    """Read Configuration files. `$VAR` and `${VAR}` are replaced as daprd does; unset ones by nothing."""
     environ = os.environ if environ is None else environ
     merged = ConfigurationSpec(name="")
     readings = []

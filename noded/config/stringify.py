@@ -47,7 +47,7 @@ def _go_float(value: float, text: str) -> str:
     if value in {float("inf"), float("-inf")}:
         return text
     if value and not 1e-6 <= abs(value) < 1e21:
-        return re.sub(r"e([-+])0(\d)$", r"e\1\2", repr(value))
+        return re.sub(r"e-0", "e-", repr(value))
     shown = format(Decimal(repr(value)), "f")
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
