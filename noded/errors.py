@@ -273,3 +273,14 @@ STATE_QUERY_NOT_SUPPORTED = ErrorRow(
     "state store does not support querying",
     "DAPR_STATE_QUERYING_NOT_SUPPORTED",
 )
+
+# INVOKE. Source: daprd 1.18 pkg/messages/predefined.go; pkg/messaging/v1/util.go for an HTTP app's status on gRPC.
+DIRECT_INVOKE = ErrorRow("ERR_DIRECT_INVOKE", 500, Grpc.INTERNAL, "failed to invoke, id: {id}, err: {error}")
+DIRECT_INVOKE_NO_APP_ID = ErrorRow(
+    "ERR_DIRECT_INVOKE",
+    404,
+    Grpc.NOT_FOUND,
+    "failed getting app id either from the URL path or the header dapr-app-id",
+)
+INVOKED_APP_ANSWERED = ErrorRow("ERR_DIRECT_INVOKE", 500, Grpc.UNKNOWN, "{text}")
+"""An HTTP app's status outside 2xx, told to a gRPC caller with the code that it maps to; gRPC only."""

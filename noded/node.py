@@ -8,7 +8,9 @@ from noded.app import App
 class Node:
     """All attached apps, by namespace and app id."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracing_sampling_rate: float = 0.0001) -> None:
+        self.tracing_sampling_rate = tracing_sampling_rate
+        """Of traces begun here (0 to 1); 0: tracing is off. daprd's default."""
         self._apps: dict[tuple[str, str], App] = {}  # {(namespace, app id): app}
 
     def add(self, app: App) -> None:
