@@ -58,16 +58,17 @@ def _component(values: Values, meta: Meta, reading: Reading, origin: Origin) -> 
     return ComponentSpec(
         name=meta.name,
         namespace=meta.namespace,
-        metadata=_metadata(items, reading),
+        metadata=_metadata(items, reading, origin),
         scopes=values.get("scopes", ()),
         origin=origin,
         **spec,
     )
 
 
-def _metadata(items: tuple[MetadataItem, ...], reading: Reading) -> Mapping[str, str]:
+def _metadata(items: tuple[MetadataItem, ...], reading: Reading, origin: Origin) -> Mapping[str, str]:
     values: dict[str, str] = {}
     for item in items:
+        reading.metadata_places[origin.line, item.name] = item.place
         if item.value is None and item.env_ref is not None:
             values[item.name] = _from_environment(item.env_ref, item.place, reading)
         elif item.value is None and item.secret_key_ref is not None:

@@ -6,7 +6,7 @@ Reads what `--resources-path` names: `.yaml` and `.yml` files of a directory (no
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from noded.config.document import Mapping as MappingNode
@@ -32,6 +32,8 @@ class LoadedFile:
     records: tuple[Record, ...] = ()
     good: bool = True
     """False: something in it is wrong, and `records` are only those documents that are right."""
+    metadata_places: Mapping[tuple[int, str], Place] = field(default_factory=dict)
+    """Where each metadata entry of a component stands, by (line of its document, name)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def load_resources(paths: Iterable[Path], environ: Mapping[str, str] | None = No
             reading = Reading(str(each), environ)
             readings.append(reading)
             records = _unseen(_read_file(each, reading), seen, reading)
-            files.append(LoadedFile(str(each), records, good=not reading.problems))
+            files.append(LoadedFile(str(each), records, not reading.problems, reading.metadata_places))
     return Loaded(
         resources=collect(record for each in files for record in each.records),
         problems=tuple(problem for each in readings for problem in each.problems),

@@ -56,6 +56,8 @@ class Reading:
     warnings: list[Problem] = field(default_factory=list)
     count: int = 0
     """Of problems, those beyond PROBLEMS_PER_FILE included."""
+    metadata_places: dict[tuple[int, str], Place] = field(default_factory=dict)
+    """Where each metadata entry of a component stands, by (line of its document, name)."""
 
     def problem(self, place: Place, message: str, *, found: str = "", allowed: str = "") -> None:
         """Note an error: the document it is in will not be used."""

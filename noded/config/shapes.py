@@ -3,7 +3,6 @@
 Source: dapr-api.md 3 for dapr.io (dapr pkg/apis); noded.io is noded's own.
 """
 
-import re
 from dataclasses import dataclass
 
 from noded.config.problems import Place
@@ -32,6 +31,7 @@ from noded.config.values import (
 )
 from tenancy.limits import FIELDS as LIMIT_FIELDS
 from tenancy.limits import Limits
+from tenancy.namespacing import check_app_id, check_namespace
 
 CATEGORIES = (
     "state",
@@ -74,13 +74,13 @@ def _name(text: str) -> str:
 
 
 def _app_id(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", text):
+    if check_app_id(text) is not None:
         raise ValueError("is not an app id")
     return text
 
 
 def _namespace(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+    if check_namespace(text) is not None:
         raise ValueError("is not a namespace")
     return text
 

@@ -180,7 +180,8 @@ def test_empty_loopback_asks_for_free_ports_and_an_absent_one_for_none(tmp_path:
 
 def test_quota_of_a_namespace_and_of_the_node(tmp_path: Path) -> None:
     """A Quota without namespace is the node's."""
-    text = "apiVersion: noded.io/v1alpha1\nkind: Quota\nmetadata: {name: a%s}\nspec: {perApp: {jobs: 1}, total: {jobs: 2}}\n"
+    head = "apiVersion: noded.io/v1alpha1\nkind: Quota\nmetadata: {name: a%s}\n"
+    text = head + "spec: {perApp: {jobs: 1}, total: {jobs: 2}}\n"
     loaded = load(tmp_path, text % ", namespace: shop" + "---\n" + text % "")
 
     (shop, node) = loaded.resources.quotas
@@ -196,7 +197,8 @@ def test_subscription_v1_has_one_route(tmp_path: Path) -> None:
 apiVersion: dapr.io/v1alpha1
 kind: Subscription
 metadata: {name: s}
-spec: {topic: t, pubsubname: p, route: /in, deadLetterTopic: d, metadata: {rawPayload: true}, bulkSubscribe: {enabled: true}}
+spec:
+  {topic: t, pubsubname: p, route: /in, deadLetterTopic: d, metadata: {rawPayload: true}, bulkSubscribe: {enabled: true}}
 scopes: [orders]
 """,
     )
@@ -215,7 +217,8 @@ scopes: [orders]
 
 def test_subscription_v2_keeps_its_rules_in_order_and_the_default_last(tmp_path: Path) -> None:
     """Rules are tried in order, the default after them."""
-    text = "apiVersion: dapr.io/v2alpha1\nkind: Subscription\nmetadata: {name: s}\nspec: {topic: t, pubsubname: p, routes: %s}\n"
+    head = "apiVersion: dapr.io/v2alpha1\nkind: Subscription\nmetadata: {name: s}\n"
+    text = head + "spec: {topic: t, pubsubname: p, routes: %s}\n"
     loaded = load(tmp_path, text % "{default: /d, rules: [{match: a, path: /a}, {match: b, path: /b}]}")
 
     assert (RouteRule("a", "/a"), RouteRule("b", "/b"), RouteRule("", "/d")) == loaded.resources.subscriptions[0].rules
