@@ -8,6 +8,7 @@ from components.contract import Capability, ConfigError, PubSub, StateStore, Sur
 from components.fields import Field
 from components.pubsub.in_memory import InMemoryPubSub
 from components.state.in_memory import InMemoryStateStore
+from components.state.sqlite.store import SqliteStateStore
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ STATE_STORES: dict[str, Backend[StateStore]] = {
     InMemoryStateStore.type: Backend(
         InMemoryStateStore.open, InMemoryStateStore.capabilities, InMemoryStateStore.fields
     ),
+    SqliteStateStore.type: Backend(SqliteStateStore.open, SqliteStateStore.capabilities, SqliteStateStore.fields),
 }
 
 PUBSUBS: dict[str, Backend[PubSub]] = {

@@ -1,0 +1,5 @@
+"""state.sqlite: a durable store in one file, which daprd can open too.
+
+Read in this order: `store.py` (the loop's side), `writer.py` (group commit), `reader.py` (misses), `file.py` (the file
+and its schema), `settings.py` (metadata fields). Two threads own the two connections; the loop never touches SQLite.
+"""

@@ -1,0 +1,166 @@
+"""The file: one process owns it, its schema is made or checked, its totals are read.
+
+Beside `x.db` stands `x.db.noded-lock`, locked while a daemon has the store open; the kernel lets go of it when the
+process dies. After a clean close it holds the file's size and time, so that the next start knows whether anyone wrote since.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+
+from components.contract import ConfigError, Unavailable
+from components.state.sqlite.settings import Settings
+from components.state.sqlite.statements import Statements
+
+Totals = dict[str, tuple[int, int]]
+"""owner -> (keys, bytes)."""
+
+_LEVEL = "1"
+_EVERY_ROW = -1
+
+
+class OwnedFile:
+    """The right to use one file, until `release`."""
+
+    suffix: ClassVar[str] = ".noded-lock"
+
+    def __init__(self, component: str, path: Path) -> None:
+        """Lock the file. Raises Unavailable: another process has it, or the directory cannot be written."""
+        self._path = path
+        lock = Path(f"{path}{self.suffix}")
+        try:
+            self._descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(
+                f"component {component}: cannot write in {path.parent} ({error.strerror}): make it a directory"
+                " that this user may write, or set connectionString"
+            ) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._descriptor)
+            raise Unavailable(
+                f"component {component}: {path} belongs to another running noded (it holds {lock}): stop that one, or"
+                " give this one another connectionString or state directory"
+            ) from error
+        mark = os.pread(self._descriptor, 100, 0)
+        self.untouched = mark != b"" and mark == self._mark()
+        """Whether nobody wrote to the file since it was closed cleanly."""
+        os.ftruncate(self._descriptor, 0)
+
+    def release(self, *, clean: bool) -> None:
+        """Let others have it; `clean`: the totals in it are right."""
+        if clean:
+            os.pwrite(self._descriptor, self._mark(), 0)
+        os.close(self._descriptor)
+
+    def _mark(self) -> bytes:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return b""
+        wal = Path(f"{self._path}-wal")
+        wal_bytes = wal.stat().st_size if wal.exists() else 0
+        return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {wal_bytes}".encode()
+
+
+def connect(component: str, settings: Settings) -> sqlite3.Connection:
+    """Open a connection in autocommit mode. Raises Unavailable, naming the file and a remedy."""
+    try:
+        connection = sqlite3.connect(
+            settings.path or ":memory:",
+            timeout=settings.busy_timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        journal = "memory" if settings.path is None else "wal" if settings.wal else "delete"
+        connection.execute(f"PRAGMA journal_mode={journal}").fetchone()
+        connection.execute("PRAGMA synchronous=FULL")
+        for name, value in settings.pragmas:
+            connection.execute(f"PRAGMA {name}={value}").fetchall()
+    except sqlite3.Error as error:
+        raise cannot_open(component, settings, error) from error
+    return connection
+
+
+def cannot_open(component: str, settings: Settings, error: sqlite3.Error) -> Unavailable:
+    """Say what is wrong with the file, and what to do."""
+    where = settings.path or ":memory:"
+    if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        remedy = (
+            "it is damaged or no SQLite file: restore it from a backup, or move it away with its -wal and -shm to start"
+            " with an empty store"
+        )
+    elif error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        remedy = "make the file and its directory writable for this user"
+    elif error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        remedy = "another process keeps it locked: stop that one, or raise busyTimeout"
+    else:
+        remedy = "see the message of SQLite"
+    return Unavailable(f"component {component}: cannot open {where}: {error}: {remedy}")
+
+
+def open_database(
+    component: str, settings: Settings, statements: Statements
+) -> tuple[sqlite3.Connection, Totals, bool]:
+    """Open the writing connection with its schema. Return it, the totals, and whether they were counted just now.
+
+    Raises ConfigError for a schema of a later Dapr, Unavailable as `cannot_open`.
+    """
+    connection = connect(component, settings)
+    try:
+        return connection, *_prepare(component, settings, connection, statements)
+    except sqlite3.Error as error:
+        connection.close()
+        raise cannot_open(component, settings, error) from error
+    except ConfigError:
+        connection.close()
+        raise
+
+
+def count(connection: sqlite3.Connection, statements: Statements) -> Totals:
+    """Count all items, in one go."""
+    _, text = connection.execute(statements.count, ("", _EVERY_ROW)).fetchone()
+    return {owner: (keys, size) for owner, keys, size in msgspec.json.decode(text, type=list[tuple[str, int, int]])}
+
+
+def write_totals(connection: sqlite3.Connection, statements: Statements, totals: Mapping[str, tuple[int, int]]) -> None:
+    """Replace the stored totals, inside the caller's transaction."""
+    connection.execute(statements.clear_totals)
+    connection.executemany(statements.write_totals, [(owner, *counts) for owner, counts in totals.items()])
+
+
+def _prepare(
+    component: str, settings: Settings, connection: sqlite3.Connection, statements: Statements
+) -> tuple[Totals, bool]:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in statements.schema:
+        connection.execute(statement)
+    _check_level(component, settings, connection, statements)
+    counted = not _has_totals(connection, statements)
+    if counted:
+        connection.execute(statements.make_totals)
+        write_totals(connection, statements, count(connection, statements))
+    connection.execute("COMMIT")
+    for statement in statements.prepare:
+        connection.execute(statement)
+    return {owner: (keys, size) for owner, keys, size in connection.execute(statements.totals)}, counted
+
+
+def _check_level(component: str, settings: Settings, connection: sqlite3.Connection, statements: Statements) -> None:
+    (level,) = connection.execute(statements.migration_level).fetchone()
+    if level != _LEVEL:
+        raise ConfigError(
+            f"component {component}: {settings.path} has the schema version {level!r} in {settings.metadata_table},"
+            f" allowed: {_LEVEL!r} (Dapr up to 1.18); another metadataTableName and tableName keep both apart"
+        )
+
+
+def _has_totals(connection: sqlite3.Connection, statements: Statements) -> bool:
+    query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return bool(connection.execute(query, (f"{statements.table}_totals",)).fetchone()[0])
