@@ -1,0 +1,289 @@
+"""HPACK: a decoder with a dynamic table for each connection, and an encoder that keeps no state. No IO.
+
+A block that leaves the dynamic table alone is remembered by its bytes until the table changes. A block that grows it
+is decoded field by field, and its known fields are references to what was classified before.
+
+Source: RFC 7541.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from noded.calls import Header
+from noded.wire import huffman
+from noded.wire.fields import TOO_LARGE, Field, HeaderBlock, block_of, field_of
+
+TABLE_BYTES: Final = 4096
+"""Size of the dynamic table we offer: the protocol's default, so no SETTINGS has to be waited for."""
+EMPTY_TABLE: Final = b"\x20"
+"""A dynamic table size update to nothing: what our blocks begin with once after the peer shrank its table."""
+
+_REMEMBERED_BLOCKS: Final = 64
+_LONGEST_REMEMBERED_BYTES: Final = 2048
+_LONGEST_INTEGER_BYTES: Final = 4
+"""Bytes after the prefix: 28 bits, beyond any length or index that fits a frame."""
+
+_STATIC_TEXT: Final = b"""
+:authority
+:method GET
+:method POST
+:path /
+:path /index.html
+:scheme http
+:scheme https
+:status 200
+:status 204
+:status 206
+:status 304
+:status 400
+:status 404
+:status 500
+accept-charset
+accept-encoding gzip, deflate
+accept-language
+accept-ranges
+accept
+access-control-allow-origin
+age
+allow
+authorization
+cache-control
+content-disposition
+content-encoding
+content-language
+content-length
+content-location
+content-range
+content-type
+cookie
+date
+etag
+expect
+expires
+from
+host
+if-match
+if-modified-since
+if-none-match
+if-range
+if-unmodified-since
+last-modified
+link
+location
+max-forwards
+proxy-authenticate
+proxy-authorization
+range
+referer
+refresh
+retry-after
+server
+set-cookie
+strict-transport-security
+transfer-encoding
+user-agent
+vary
+via
+www-authenticate
+"""
+
+
+def _static_table() -> tuple[Field, ...]:
+    """Give the fields of RFC 7541, appendix A, at their indices; index 0 is never looked up."""
+    fields = [line.partition(b" ") for line in _STATIC_TEXT.split(b"\n")[:-1]]
+    return tuple(field_of(name, value) for name, _, value in fields)
+
+
+_STATIC: Final = _static_table()
+_FIRST_DYNAMIC: Final = len(_STATIC)
+_LAST_STATIC: Final = _FIRST_DYNAMIC - 1
+
+
+class HpackError(ValueError):
+    """The peer's header block cannot be decoded: a COMPRESSION_ERROR, which ends the connection."""
+
+
+class Decoder:
+    """The receiving side of one connection's header compression."""
+
+    __slots__ = ("_blocks", "_capacity", "_entries", "_max_list_bytes", "_used")
+
+    def __init__(self, max_list_bytes: int) -> None:
+        self._max_list_bytes = max_list_bytes
+        self._capacity = TABLE_BYTES
+        self._used = 0
+        self._entries: list[Field] = []  # the newest last, so index 62 is [-1]
+        self._blocks: dict[bytes, HeaderBlock] = {}
+
+    def decode(self, raw: bytes) -> HeaderBlock:
+        """Decode one whole header block.
+
+        A list over the limit is given as TOO_LARGE with no headers; the table stays in step with the peer's.
+        Raises HpackError for everything RFC 7541 calls an error.
+        """
+        known = self._blocks.get(raw)
+        if known is not None:
+            return known
+        try:
+            return self._decode(raw)
+        except IndexError:
+            raise HpackError("header block ends early or refers to no entry") from None
+        except huffman.HuffmanError as error:
+            raise HpackError(str(error)) from error
+
+    def _decode(self, raw: bytes) -> HeaderBlock:
+        entries = self._entries
+        headers: list[Header] = []
+        shape = bytearray()
+        room = self._max_list_bytes
+        position, end = self._size_updates(raw), len(raw)
+        changed = position > 0
+        while position < end:
+            first = raw[position]
+            position += 1
+            if first == 0xFF:
+                index, position = _integer(raw, position, 0x7F)
+                field = self._entry(index)
+            elif first >= 0xBE:
+                field = entries[0xBD - first]
+            elif first > 0x80:
+                field = _STATIC[first - 0x80]
+            else:
+                field, position = self._literal(first, raw, position)
+                changed = changed or first >= 0x40
+            header, kind, size = field
+            room -= size
+            if room >= 0:
+                headers.append(header)
+                shape.append(kind)
+        if room < 0:
+            return HeaderBlock((), TOO_LARGE)
+        block = block_of(tuple(headers), bytes(shape))
+        if not changed and end <= _LONGEST_REMEMBERED_BYTES:
+            self._remember(raw, block)
+        return block
+
+    def _remember(self, raw: bytes, block: HeaderBlock) -> None:
+        if len(self._blocks) >= _REMEMBERED_BLOCKS:
+            self._blocks.clear()
+        self._blocks[raw] = block
+
+    def _entry(self, index: int) -> Field:
+        return _STATIC[index] if index < _FIRST_DYNAMIC else self._entries[_LAST_STATIC - index]
+
+    def _literal(self, first: int, raw: bytes, position: int) -> tuple[Field, int]:
+        """Read a literal field; `position` is after its first byte."""
+        if 0x20 <= first < 0x40:
+            raise HpackError("dynamic table size update after a field")
+        if first == 0x80:
+            raise HpackError("index 0")
+        indexed = first >= 0x40
+        mask = 0x3F if indexed else 0x0F
+        index = first & mask
+        if index == mask:
+            index, position = _integer(raw, position, mask)
+        if index:
+            name = self._entry(index)[0][0]
+        else:
+            name, position = _string(raw, position)
+        value, position = _string(raw, position)
+        field = field_of(name, value)
+        if indexed:
+            self._insert(field)
+        return field, position
+
+    def _insert(self, field: Field) -> None:
+        self._blocks.clear()
+        self._entries.append(field)
+        self._used += field[2]
+        if self._used > self._capacity:
+            self._evict()
+
+    def _evict(self) -> None:
+        """Drop the oldest entries until the rest fits; one larger than the table empties it."""
+        entries, count = self._entries, 0
+        while self._used > self._capacity:
+            self._used -= entries[count][2]
+            count += 1
+        del entries[:count]
+
+    def _size_updates(self, raw: bytes) -> int:
+        """Take the size updates a block may begin with; give the position after them."""
+        position = 0
+        while position < len(raw) and raw[position] & 0xE0 == 0x20:
+            size = raw[position] & 0x1F
+            position += 1
+            if size == 0x1F:
+                size, position = _integer(raw, position, size)
+            if size > TABLE_BYTES:
+                raise HpackError("dynamic table size above what SETTINGS allow")
+            self._blocks.clear()
+            self._capacity = size
+            self._evict()
+        return position
+
+
+def _integer(raw: bytes, position: int, prefix: int) -> tuple[int, int]:
+    """Read what follows a full prefix (RFC 7541, section 5.1); give the value and the position after it."""
+    value, shift = prefix, 0
+    for _ in range(_LONGEST_INTEGER_BYTES):
+        byte = raw[position]
+        position += 1
+        value += (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+    raise HpackError("integer too large")
+
+
+def _string(raw: bytes, position: int) -> tuple[bytes, int]:
+    """Read a string literal; give it and the position after it."""
+    first = raw[position]
+    position += 1
+    length = first & 0x7F
+    if length == 0x7F:
+        length, position = _integer(raw, position, length)
+    end = position + length
+    if end > len(raw):
+        raise HpackError("string longer than its header block")
+    text = raw[position:end]
+    return (huffman.decode(text) if first >= 0x80 else text), end
+
+
+_STATIC_INDEX: Final = {field[0]: index for index, field in reversed(tuple(enumerate(_STATIC))) if index}
+_STATIC_NAME: Final = {field[0][0]: index for index, field in reversed(tuple(enumerate(_STATIC))) if index}
+
+
+def encode_block(headers: Sequence[Header]) -> bytes:
+    """Encode headers into a block any connection can send at any time.
+
+    Only the static table is referred to and nothing is indexed, so the result may be made once and sent for ever.
+    """
+    return b"".join([_encode_field(header) for header in headers])
+
+
+def _encode_field(header: Header) -> bytes:
+    index = _STATIC_INDEX.get(header)
+    if index is not None:
+        return bytes((0x80 | index,))
+    name, value = header
+    index = _STATIC_NAME.get(name)
+    head = b"\0" + _encode_string(name) if index is None else encode_integer(index, 0x0F, 0)
+    return head + _encode_string(value)
+
+
+def _encode_string(text: bytes) -> bytes:
+    return encode_integer(len(text), 0x7F, 0) + text
+
+
+def encode_integer(value: int, prefix: int, flags: int) -> bytes:
+    """Encode an integer of RFC 7541, section 5.1; `prefix` is the mask of its bits in the first byte."""
+    if value < prefix:
+        return bytes((flags | value,))
+    encoded = bytearray((flags | prefix,))
+    value -= prefix
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

@@ -1,0 +1,116 @@
+"""The Huffman code of HPACK, decoded a byte at a time. No IO.
+
+The code is canonical, so the symbols in order of their code lengths are the whole table. A state of the decoder is
+the path walked into the code tree, written as a number with a leading one bit: 0b1 is the root, 0b1011 the node after
+0, 1, 1. What a state makes of a byte is worked out when it is first met and kept: at most 256 states of 256 bytes.
+
+Source: RFC 7541, section 5.2 and appendix B.
+"""
+
+from typing import Final
+
+_EOS: Final = 256
+_SYMBOLS_BY_LENGTH: Final[tuple[tuple[int, bytes], ...]] = (
+    (5, b"012aceiost"),
+    (6, b" %-./3456789=A_bdfghlmnpru"),
+    (7, b":BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz"),
+    (8, b"&*,;XZ"),
+    (10, b'!"()?'),
+    (11, b"'+|"),
+    (12, b"#>"),
+    (13, b"\x00$@[]~"),
+    (14, b"^}"),
+    (15, b"<`{"),
+    (19, b"\\\xc3\xd0"),
+    (20, bytes.fromhex("808283a2b8c2e0e2")),
+    (21, bytes.fromhex("99a1a7acb0b1b3d1d8d9e3e5e6")),
+    (22, bytes.fromhex("81848586 88929a9c a0a3a4a9 aaadb2b5 b9babbbd bec4c6e4 e8e9")),
+    (23, bytes.fromhex("0187898a 8b8c8d8f 93959697 989b9d9e a5a6a8ae afb4b6b7 bcbfc5e7 ef")),
+    (24, bytes.fromhex("098e9091 949fabce d7e1eced")),
+    (25, bytes.fromhex("c7cfeaeb")),
+    (26, bytes.fromhex("c0c1c8c9 cacdd2d5 dadbeef0 f2f3ff")),
+    (27, bytes.fromhex("cbccd3d4 d6dddedf f1f4f5f6 f7f8fafb fcfdfe")),
+    (28, bytes.fromhex("02030405 0607080b 0c0e0f10 11121314 15171819 1a1b1c1d 1e1f7fdc f9")),
+    (30, b"\n\r\x16"),
+)
+_LONGEST_PADDING: Final = 0b1111_1111
+"""The path of seven one bits: padding is fewer than eight bits, all ones."""
+
+
+class HuffmanError(ValueError):
+    """The peer's Huffman text holds EOS or wrong padding: a COMPRESSION_ERROR."""
+
+
+def _paths() -> dict[int, int]:
+    """Give the symbol at the end of each path."""
+    symbols: dict[int, int] = {}
+    code, last_length = 0, 5
+    for length, group in _SYMBOLS_BY_LENGTH:
+        code <<= length - last_length
+        last_length = length
+        for symbol in group:
+            symbols[1 << length | code] = symbol
+            code += 1
+    symbols[1 << last_length | code] = _EOS
+    return symbols
+
+
+_SYMBOL_AT: Final = _paths()
+_CODE_OF: Final = {symbol: (path.bit_length() - 1, path) for path, symbol in _SYMBOL_AT.items()}
+
+
+class _State(dict[int, tuple[bytes, "_State"]]):
+    """What a node of the code tree makes of each byte: the symbols completed, and the node it ends on."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: int) -> None:
+        super().__init__()
+        self.path = path
+
+    def __missing__(self, byte: int) -> tuple[bytes, "_State"]:
+        symbols = bytearray()
+        path = self.path
+        for shift in range(7, -1, -1):
+            path = path << 1 | byte >> shift & 1
+            symbol = _SYMBOL_AT.get(path)
+            if symbol is None:
+                continue
+            if symbol == _EOS:
+                raise HuffmanError("EOS inside Huffman text")
+            symbols.append(symbol)
+            path = 1
+        step = self[byte] = bytes(symbols), _STATES.setdefault(path, _State(path))
+        return step
+
+
+_ROOT: Final = _State(1)
+_STATES: Final = {1: _ROOT}
+
+
+def decode(text: bytes) -> bytes:
+    """Decode one Huffman string.
+
+    Raises HuffmanError on EOS, on padding that is not ones, and on eight or more bits of padding.
+    """
+    state = _ROOT
+    pieces: list[bytes] = []
+    append = pieces.append
+    for byte in text:
+        piece, state = state[byte]
+        append(piece)
+    path = state.path
+    if path & (path + 1) or path > _LONGEST_PADDING:
+        raise HuffmanError("wrong padding after Huffman text")
+    return b"".join(pieces)
+
+
+def encode(text: bytes) -> bytes:
+    """Encode one string, padded with ones. For tests and blocks made once: not tuned for speed."""
+    bits = 1
+    for symbol in text:
+        length, path = _CODE_OF[symbol]
+        bits = bits << length | path ^ 1 << length
+    padding = -(bits.bit_length() - 1) % 8
+    bits = bits << padding | (1 << padding) - 1
+    return bits.to_bytes(bits.bit_length() // 8 + 1, "big")[1:]
