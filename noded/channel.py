@@ -120,6 +120,10 @@ class HttpChannel:
             self._wait(exchange)
         return exchange
 
+    def now(self) -> float:
+        """The loop's time, by which deadlines are told."""
+        return self._loop.time()
+
     async def aclose(self) -> None:
         """Close every connection; what is under way fails with ChannelError."""
         self._closed = True

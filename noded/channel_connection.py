@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
         """It takes more."""
         self._writing_paused = False
         if self.exchange is not None and not self.exchange.sent:
-            self.exchange.sink.on_writable()
+            self.exchange.sink.on_drained()
 
     def _give_piece(self, exchange: AppExchange) -> None:
         reader = self._reader
@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
             exchange.head_given = True
             exchange.sink.on_head(reader.status, reader.headers)
         if not exchange.closed and (piece := reader.take_body()):
-            exchange.sink.on_body(piece)
+            exchange.sink.on_piece(piece)
 
     def _give_rest(self, exchange: AppExchange) -> None:
         self._give_piece(exchange)

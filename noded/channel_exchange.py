@@ -57,7 +57,7 @@ class ResponseSink(Protocol):
     def on_head(self, status: int, headers: list[Header]) -> None:
         """The head; a body follows. From here on no deadline holds but one set anew."""
 
-    def on_body(self, piece: bytes) -> None:
+    def on_piece(self, piece: bytes) -> None:
         """A piece of the body, at most what one read gives."""
 
     def on_end(self) -> None:
@@ -66,7 +66,7 @@ class ResponseSink(Protocol):
     def on_error(self, error: ChannelError) -> None:
         """There is no answer, or not the rest of it."""
 
-    def on_writable(self) -> None:
+    def on_drained(self) -> None:
         """More of the request's body may be written."""
 
 
@@ -102,7 +102,7 @@ class AppExchange:
         self._ended = False
 
     def write(self, piece: bytes) -> bool:
-        """Send a piece of the request's body. False: wait for `on_writable` before writing more."""
+        """Send a piece of the request's body. False: wait for `on_drained` before writing more."""
         if self.closed or not piece:
             return True
         if self.connection is None:
@@ -153,7 +153,7 @@ class AppExchange:
         if self._ended:
             self.end()
         elif early and writable:
-            self.sink.on_writable()
+            self.sink.on_drained()
 
     @property
     def repeatable(self) -> bool:
@@ -210,7 +210,7 @@ class WholeAnswer:
         """Keep the head."""
         self._head = (status, tuple(headers))
 
-    def on_body(self, piece: bytes) -> None:
+    def on_piece(self, piece: bytes) -> None:
         """Keep a piece, unless they become too many."""
         self._size += len(piece)
         if self._size <= self._max_bytes:
@@ -229,7 +229,7 @@ class WholeAnswer:
         """Give the error."""
         self.completion.fail(error)
 
-    def on_writable(self) -> None:
+    def on_drained(self) -> None:
         """Nothing: the request was whole."""
 
     def _too_large(self) -> ChannelError:

@@ -1,0 +1,235 @@
+"""Service invocation over HTTP: from one app of the node to another in one hop, bodies streamed both ways.
+
+A request and an answer that are whole at once, as most are, cost one write each and no task. Every path that is no
+other operation's ends here too. Source: dapr-api.md 1.7; daprd 1.18 pkg/api/http/directmessaging.go.
+"""
+
+from collections.abc import Sequence
+
+from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
+from noded.api.invoke_target import InvalidTarget, Target, find_target, request_path, split_app
+from noded.app import App
+from noded.calls import Exchange, Header, HttpCall, Reply
+from noded.channel import HttpChannel
+from noded.channel_contract import ChannelError
+from noded.channel_exchange import NO_DEADLINE, AppExchange, AppRequest
+from noded.errors import DIRECT_INVOKE, DIRECT_INVOKE_NO_APP_ID, ApiError
+from noded.tracecontext import new_traceparent
+
+ANSWER_SECONDS = 3600.0
+"""How long the callee may take to begin its answer. daprd has no limit; a caller that leaves ends it sooner."""
+
+VERBS = frozenset((b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE"))
+"""Every verb but CONNECT (dapr.proto.common.v1.HTTPExtension.Verb)."""
+
+_NO_BODY = (204, 304)
+_GRPC_ERROR = "rpc error: code = {code} desc = {text}"
+"""How daprd words what another app's sidecar answered."""
+
+
+def wants_invoke(path: bytes, headers: Sequence[Header]) -> bool:
+    """Whether a request names an app to invoke, by header or by path."""
+    sorted_headers = RequestHeaders(headers)
+    try:
+        return find_target(path, sorted_headers.app_id, sorted_headers.authorization) is not None
+    except ApiError:
+        return False
+
+
+def invoke_http(call: HttpCall) -> None:
+    """Pass the request to the app it names, and its answer back. Owns the exchange; an error is answered here."""
+    try:
+        _begin(call)
+    except ApiError as error:
+        call.exchange.reply(Reply(error.http, error.json()))
+
+
+def _begin(call: HttpCall) -> None:
+    """Send the request on.
+
+    Raises ApiError, worded as daprd words it.
+    """
+    headers = RequestHeaders(call.headers)
+    target = find_target(call.path, headers.app_id, headers.authorization)
+    if target is None:
+        raise DIRECT_INVOKE_NO_APP_ID.error()
+    if call.too_large:
+        raise DIRECT_INVOKE.error(id=target.app, error="http: request body too large")
+    path, callee, channel = resolve(call.app, target, call.method)
+    traceparent = headers.traceparent or new_traceparent(call.app.node.tracing_sampling_rate)
+    forwarded = headers.forwarded
+    forwarded += identity_headers(call.app, callee)
+    forwarded.append((b"traceparent", traceparent))
+    if call.query:
+        path = b"%b?%b" % (path, call.query)
+    length = headers.content_length
+    if call.body_complete:
+        request = AppRequest(call.method, path, forwarded, call.body)
+    else:
+        request = AppRequest(call.method, path, forwarded, None, None if length is None else int(length))
+    Invocation(call, target.app, callee, traceparent).send(channel, request)
+
+
+def resolve(caller: App, target: Target, verb: bytes) -> tuple[bytes, App, HttpChannel]:
+    """Find the path to send, the app to call and its channel.
+
+    Raises ApiError for a bad method, an unknown app, one without a channel, and a verb that cannot be sent.
+    """
+    try:
+        path = request_path(target)
+        namespace, app_id = split_app(target.app, caller.namespace)
+    except InvalidTarget as problem:
+        raise DIRECT_INVOKE.error(id=target.app, error=problem) from None
+    callee = caller.node.find(namespace, app_id)
+    if callee is None:
+        raise DIRECT_INVOKE.error(id=target.app, error=f"couldn't find service: {app_id}")
+    channel = callee.channel
+    if not isinstance(channel, HttpChannel):
+        raise DIRECT_INVOKE.error(id=target.app, error=_no_channel(caller, callee))
+    if verb not in VERBS:
+        text = _GRPC_ERROR.format(code="InvalidArgument", text="invalid HTTP verb")
+        raise DIRECT_INVOKE.error(id=target.app, error=text)
+    return path, callee, channel
+
+
+def identity_headers(caller: App, callee: App) -> list[Header]:
+    """Who calls whom, and the callee's own token if it has one."""
+    headers = [
+        (b"dapr-caller-app-id", caller.app_id.encode()),
+        (b"dapr-caller-namespace", caller.namespace.encode()),
+        (b"dapr-callee-app-id", callee.app_id.encode()),
+    ]
+    token = callee.spec.app_token
+    if token:
+        headers.append((b"dapr-api-token", token.encode()))
+    return headers
+
+
+def channel_failed(caller: App, callee: App, named: str, error: ChannelError) -> ApiError:
+    """Word a call that failed on its way: an app's own channel's error is told bare, another's by its sidecar."""
+    text = str(error)
+    if caller is not callee:
+        text = _GRPC_ERROR.format(code="Internal", text=f"error invoking app channel: {text}")
+    return DIRECT_INVOKE.error(id=named, error=text)
+
+
+def _no_channel(caller: App, callee: App) -> str:
+    if caller is callee:
+        return "cannot invoke local endpoint: app channel not initialized"
+    return _GRPC_ERROR.format(code="Internal", text="app channel is not initialized")
+
+
+class Invocation:
+    """One invocation under way: the caller's BodySink and the callee's ResponseSink. Buffers nothing itself."""
+
+    __slots__ = ("_body_paused", "_call", "_callee", "_caller", "_named", "_started", "_traceparent", "_upstream")
+
+    def __init__(self, call: HttpCall, named: str, callee: App, traceparent: bytes) -> None:
+        self._call = call
+        self._caller: Exchange = call.exchange
+        self._callee = callee
+        self._named = named
+        self._traceparent = traceparent
+        self._upstream: AppExchange | None = None
+        self._body_paused = False
+        self._started = False
+
+    def send(self, channel: HttpChannel, request: AppRequest) -> None:
+        """Send the request on, and its body as it comes."""
+        self._upstream = channel.open(request, self, ANSWER_SECONDS)
+        if not self._call.body_complete:
+            self._caller.stream_to(self)
+
+    # The request's body, from the caller.
+
+    def on_body(self, data: bytes) -> None:
+        """Pass a piece on; the caller is not read while the callee takes it slowly."""
+        if self._upstream is not None and not self._upstream.write(data) and not self._body_paused:
+            self._body_paused = True
+            self._caller.pause_body()
+
+    def on_body_end(self) -> None:
+        """The request is whole."""
+        if self._upstream is not None:
+            self._upstream.end()
+
+    def on_drained(self) -> None:
+        """The callee takes more."""
+        if self._body_paused:
+            self._body_paused = False
+            self._caller.resume_body()
+
+    # The answer, from the callee.
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the caller is gone."""
+        return self._caller.closed
+
+    def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Pass a whole answer on."""
+        self.on_drained()
+        answer = AnswerHeaders(headers)
+        if not answer.traced:
+            answer.forwarded.append((b"traceparent", self._traceparent))
+        content_type = answer.content_type
+        if content_type is not None and status not in _NO_BODY and self._call.method != b"HEAD":
+            self._caller.reply(Reply(status, body, content_type, tuple(answer.forwarded)))
+            return
+        length = answer.content_length if self._call.method == b"HEAD" else b"%d" % len(body)
+        self._caller.start(status, self._framed(status, answer, length))
+        if body:
+            self._caller.write(body)
+        self._caller.end()
+
+    def on_head(self, status: int, headers: list[Header]) -> None:
+        """Pass the head on; pieces follow."""
+        self._started = True
+        if self._upstream is None:
+            return
+        self._upstream.deadline = NO_DEADLINE
+        if self._call.body_complete:
+            self._caller.stream_to(self)
+        answer = AnswerHeaders(headers)
+        if not answer.traced:
+            answer.forwarded.append((b"traceparent", self._traceparent))
+        self._caller.start(status, self._framed(status, answer, answer.content_length))
+
+    def on_piece(self, piece: bytes) -> None:
+        """Pass a piece on; the callee is not read while the caller takes it slowly."""
+        if not self._caller.write(piece) and self._upstream is not None:
+            self._upstream.pause()
+
+    def on_end(self) -> None:
+        """The answer is whole."""
+        self.on_drained()
+        self._caller.end()
+
+    def on_error(self, error: ChannelError) -> None:
+        """Tell the caller, or break off an answer that has begun."""
+        self.on_drained()
+        if self._started:
+            self._caller.abort()
+        elif not self._caller.closed:
+            failure = channel_failed(self._call.app, self._callee, self._named, error)
+            self._caller.reply(Reply(failure.http, failure.json()))
+
+    # What becomes of the caller.
+
+    def on_writable(self) -> None:
+        """The caller has read: read the callee on."""
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    def on_peer_gone(self) -> None:
+        """Nobody waits for the answer."""
+        if self._upstream is not None:
+            self._upstream.abort()
+
+    def _framed(self, status: int, answer: AnswerHeaders, length: bytes | None) -> list[Header]:
+        headers = answer.forwarded
+        if answer.content_type is not None:
+            headers.append((b"content-type", answer.content_type))
+        if length is not None and status not in _NO_BODY:
+            headers.append((b"content-length", length))
+        return headers

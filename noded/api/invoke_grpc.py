@@ -1,0 +1,136 @@
+"""InvokeService: a gRPC caller invokes an HTTP app of the node. Deprecated by Dapr in favour of proxying, still used.
+
+Source: dapr-api.md 2.2, 2.3; daprd 1.18 pkg/api/grpc/grpc.go, pkg/messaging/v1/util.go.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from noded.api.invoke import ANSWER_SECONDS, channel_failed, identity_headers, resolve
+from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
+from noded.api.invoke_target import Target
+from noded.calls import GrpcCall, Header
+from noded.channel_contract import AppResponse, ChannelError
+from noded.errors import DIRECT_INVOKE, ERROR_INFO, INVOKED_APP_ANSWERED, ApiError, Grpc
+from noded.proto import common_pb2, invoke_pb2
+from noded.tracecontext import new_traceparent
+
+_VERBS = {number: name.encode() for name, number in common_pb2.HTTPExtension.Verb.items()}
+
+_CODES = {
+    400: Grpc.INTERNAL,
+    401: Grpc.UNAUTHENTICATED,
+    403: Grpc.PERMISSION_DENIED,
+    404: Grpc.NOT_FOUND,
+    408: Grpc.CANCELLED,
+    409: Grpc.ALREADY_EXISTS,
+    429: Grpc.RESOURCE_EXHAUSTED,
+    500: Grpc.UNKNOWN,
+    501: Grpc.UNIMPLEMENTED,
+    503: Grpc.UNAVAILABLE,
+    504: Grpc.DEADLINE_EXCEEDED,
+}
+"""What an HTTP app's status means on gRPC; the rest is UNKNOWN. 400 is INTERNAL, as daprd has it."""
+
+_MAX_MESSAGE_CHARACTERS = 63
+"""Of the app's body in ErrorInfo."""
+
+_PERMANENT = frozenset(
+    (
+        b"accept",
+        b"accept-charset",
+        b"accept-language",
+        b"accept-ranges",
+        b"cache-control",
+        b"content-type",
+        b"cookie",
+        b"date",
+        b"expect",
+        b"from",
+        b"host",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-schedule-tag-match",
+        b"if-unmodified-since",
+        b"max-forwards",
+        b"origin",
+        b"pragma",
+        b"referer",
+        b"via",
+        b"warning",
+    )
+)
+"""HTTP headers that a gRPC caller sees under `dapr-<name>`."""
+
+
+async def invoke_service(call: GrpcCall, request: invoke_pb2.InvokeServiceRequest) -> common_pb2.InvokeResponse:
+    """Call the app and return its whole answer; its headers become initial metadata. Awaits Completions only.
+
+    Raises ApiError: INTERNAL where the call failed on its way, else what the app's status maps to.
+    """
+    message = request.message
+    if not message.HasField("http_extension"):
+        text = "rpc error: code = InvalidArgument desc = missing HTTP extension field"
+        raise DIRECT_INVOKE.error(id=request.id, error=text)
+    verb = _VERBS.get(message.http_extension.verb, b"NONE")
+    path, callee, channel = resolve(call.app, Target(request.id, message.method.encode()), verb)
+    if message.http_extension.querystring:
+        path = b"%b?%b" % (path, message.http_extension.querystring.encode())
+    headers = _request_headers(call, message.content_type)
+    headers += identity_headers(call.app, callee)
+    seconds = ANSWER_SECONDS if call.deadline is None else call.deadline - channel.now()
+    try:
+        answer = await channel.call(verb, path, headers, message.data.value, seconds)
+    except ChannelError as error:
+        raise channel_failed(call.app, callee, request.id, error) from error
+    return _response(call, answer)
+
+
+def _request_headers(call: GrpcCall, content_type: str) -> list[Header]:
+    """The call's metadata as HTTP headers; content-type is the message's, not application/grpc."""
+    incoming = RequestHeaders(call.metadata)
+    headers = [field for field in incoming.forwarded if field[0] != b"content-type"]
+    if content_type:
+        headers.append((b"content-type", content_type.encode()))
+    traceparent = incoming.traceparent or new_traceparent(call.app.node.tracing_sampling_rate)
+    headers.append((b"traceparent", traceparent))
+    return headers
+
+
+def _response(call: GrpcCall, answer: AppResponse) -> common_pb2.InvokeResponse:
+    """Make the answer of a 2xx.
+
+    Raises ApiError for any other status.
+    """
+    call.initial_metadata.extend(_metadata(answer.headers))
+    call.initial_metadata.append((b"dapr-http-status", b"%d" % answer.status))
+    if not 200 <= answer.status < 300:
+        raise _app_failed(answer)
+    response = common_pb2.InvokeResponse()
+    response.data.value = answer.body
+    response.content_type = (AnswerHeaders(answer.headers).content_type or b"").decode("latin-1")
+    return response
+
+
+def _metadata(headers: Sequence[Header]) -> list[Header]:
+    sorted_headers = AnswerHeaders(headers)
+    found = [(b"dapr-" + name if name in _PERMANENT else name, value) for name, value in sorted_headers.forwarded]
+    if sorted_headers.content_type is not None:
+        found.append((b"dapr-content-type", sorted_headers.content_type))
+    return found
+
+
+def _app_failed(answer: AppResponse) -> ApiError:
+    try:
+        phrase = HTTPStatus(answer.status).phrase
+    except ValueError:
+        phrase = ""
+    text = answer.body.decode("utf-8", "replace")[:_MAX_MESSAGE_CHARACTERS]
+    detail = {
+        "@type": ERROR_INFO,
+        "reason": phrase,
+        "domain": "dapr.io",
+        "metadata": {"http.code": str(answer.status), "http.error_message": text},
+    }
+    return INVOKED_APP_ANSWERED.error(detail, grpc=_CODES.get(answer.status, Grpc.UNKNOWN), text=phrase)
