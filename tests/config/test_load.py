@@ -198,7 +198,7 @@ apiVersion: dapr.io/v1alpha1
 kind: Subscription
 metadata: {name: s}
 spec:
-  {topic: t, pubsubname: p, route: /in, deadLetterTopic: d, metadata: {rawPayload: true}, bulkSubscribe: {enabled: true}}
+  {topic: t, pubsubname: p, route: /in, deadLetterTopic: d, metadata: {rawPayload: true}, bulkSubscribe: {enabled: on}}
 scopes: [orders]
 """,
     )
