@@ -1,0 +1,67 @@
+"""The rows as data: cases of exchanges, read from rows/*.yaml.
+
+    case: what it shows
+    exchanges, in order, on one runtime; an HTTP one is
+      request: VERB TARGET      `${etag}`, here and in headers and body: the last ETag seen
+      headers, body
+      after_seconds             waits first
+      watch: {path, count}      collects what the app is sent there, in `delivered`
+      pick, ignore, sort        what of the reply is compared
+      status, type, reply_headers, reply, delivered     the recorded answer; an absent one must be absent
+    a gRPC one is
+      call: RPC or /service/method, request, metadata
+      code, message, details, headers, reply            the recorded answer
+    and either may have
+      noded: {because, ...}     where noded answers otherwise on purpose: the reason, and the fields it replaces;
+                                None takes a field out of the comparison
+"""
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import yaml
+
+from tests.compat.grpc_rows import GrpcConversation
+from tests.compat.http_rows import HttpConversation
+from tests.compat.runtimes import Runtime
+
+ROWS = Path(__file__).parent / "rows"
+ANSWERS = {"status", "type", "reply_headers", "reply", "delivered", "code", "message", "details", "headers_back"}
+
+Row = dict[str, object]
+
+
+class Conversation(Protocol):
+    """The exchanges of one case with one runtime."""
+
+    def send(self, row: Row) -> Row:
+        """Send a row's request; the answer, as a row keeps it."""
+
+
+class Case(NamedTuple):
+    """A case and the file it stands in."""
+
+    path: Path
+    name: str
+    exchanges: list[Row]
+
+
+def all_cases() -> list[Case]:
+    return [
+        Case(path, case["case"], case["exchanges"])
+        for path in sorted(ROWS.glob("*.yaml"))
+        for case in yaml.safe_load(path.read_text())["cases"]
+    ]
+
+
+def conversation(path: Path, runtime: Runtime) -> Conversation:
+    """Start a case: over gRPC for the files whose name says so, else over HTTP."""
+    return GrpcConversation(runtime) if path.name.startswith("grpc") else HttpConversation(runtime)
+
+
+def expected(row: Row, runtime: Runtime) -> Row:
+    """The answer a row asks of a runtime."""
+    answer = {name: value for name, value in row.items() if name in ANSWERS}
+    if runtime.name == "noded" and isinstance(row.get("noded"), dict):
+        answer |= {name: value for name, value in row["noded"].items() if name in ANSWERS}  # type: ignore[attr-defined]
+    return answer

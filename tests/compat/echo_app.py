@@ -1,0 +1,179 @@
+"""The app that compat rows run against: an HTTP/1.1 server that echoes, refuses, and remembers what it was sent.
+
+Run as a program: it prints its port, then serves until its standard input ends, so it never outlives its test.
+
+    /dapr/subscribe     the subscriptions of SUBSCRIPTIONS
+    /events/<anything>  remembered; the answer is that of ANSWERS for the last segment, else SUCCESS
+    /echo/...           200, the request as JSON
+    /status/<code>      that status, {"code": <code>}
+    /reply/<name>       a fixed reply of REPLIES
+    /chunked            a body in three chunks
+    /_received          GET: what was remembered, JSON; DELETE: forget it
+"""
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+PLAIN = {"pubsubname": "pubsub"}
+SUBSCRIPTIONS = [
+    {**PLAIN, "topic": "plain", "route": "/events/plain"},
+    {**PLAIN, "topic": "a/b", "route": "/events/slashed"},
+    {**PLAIN, "topic": "raw", "route": "/events/raw", "metadata": {"rawPayload": "true"}},
+    {**PLAIN, "topic": "dropped", "route": "/events/drop", "deadLetterTopic": "dead"},
+    {**PLAIN, "topic": "missing", "route": "/events/e404", "deadLetterTopic": "dead"},
+    {**PLAIN, "topic": "failing", "route": "/events/e500", "deadLetterTopic": "dead"},
+    {**PLAIN, "topic": "retried", "route": "/events/retry", "deadLetterTopic": "dead"},
+    {**PLAIN, "topic": "unknown-status", "route": "/events/odd", "deadLetterTopic": "dead"},
+    {**PLAIN, "topic": "redirected", "route": "/events/e302", "deadLetterTopic": "dead"},
+    {**PLAIN, "topic": "dead", "route": "/events/dead"},
+    {
+        **PLAIN,
+        "topic": "routed",
+        "routes": {
+            "rules": [
+                {"match": 'event.type == "red"', "path": "/events/red"},
+                {"match": 'event.data.size > 10', "path": "/events/large"},
+            ],
+            "default": "/events/other",
+        },
+    },
+    {**PLAIN, "topic": "unrouted", "routes": {"rules": [{"match": 'event.type == "red"', "path": "/events/red"}]},
+     "deadLetterTopic": "dead"},
+    {
+        **PLAIN,
+        "topic": "bulk",
+        "route": "/events/bulk",
+        "bulkSubscribe": {"enabled": True, "maxMessagesCount": 2, "maxAwaitDurationMs": 100},
+    },
+]
+ANSWERS = {
+    "drop": (200, b'{"status":"DROP"}'),
+    "retry": (200, b'{"status":"RETRY"}'),
+    "odd": (200, b'{"status":"PERHAPS"}'),
+    "empty": (200, b""),
+    "e302": (302, b""),
+    "e404": (404, b""),
+    "e500": (500, b""),
+}
+REPLIES: dict[str, tuple[int, list[tuple[str, str]], bytes]] = {
+    "empty": (200, [], b""),
+    "nocontent": (204, [], b""),
+    "text": (200, [("content-type", "text/plain; charset=utf-8")], b"hello"),
+    "untyped": (200, [], b"hello"),
+    "octets": (200, [("content-type", "application/octet-stream")], bytes(range(256))),
+    "redirect": (302, [("location", "/elsewhere")], b""),
+    "headers": (
+        201,
+        [("x-one", "1"), ("x-two", "a"), ("x-two", "b"), ("set-cookie", "c=1"), ("set-cookie", "d=2"), ("etag", '"e"')],
+        b"{}",
+    ),
+    "grpc-headers": (200, [("content-type", "application/json"), ("x-some-bin", "AAA=")], b"{}"),
+}
+
+
+class EchoServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), EchoHandler)
+        self.received: list[dict[str, object]] = []
+        self.lock = threading.Lock()
+
+
+class EchoHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: EchoServer
+
+    def handle_any(self) -> None:
+        body = self.read_body()
+        path, _, query = self.path.partition("?")
+        first, _, rest = path.lstrip("/").partition("/")
+        if path == "/dapr/subscribe":
+            self.answer_json(200, SUBSCRIPTIONS)
+        elif first == "events":
+            self.remember(path, body)
+            self.answer(*ANSWERS.get(rest.rpartition("/")[2], (200, b'{"status":"SUCCESS"}')))
+        elif first == "echo":
+            self.answer_json(200, {**self.seen(path, body), "query": query})
+        elif first == "status":
+            self.answer_json(int(rest), {"code": int(rest)})
+        elif first == "reply" and rest in REPLIES:
+            status, headers, reply = REPLIES[rest]
+            self.answer(status, reply, headers)
+        elif first == "chunked":
+            self.answer_in_chunks([b"one,", b"two,", b"three"])
+        elif first == "_received":
+            self.recollect()
+        elif first == "healthz":
+            self.answer(200, b"")
+        else:
+            self.answer_json(404, {"detail": "Not Found"})
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_TRACE = handle_any  # noqa: N815
+
+    def read_body(self) -> bytes:
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length", 0)))
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def seen(self, path: str, body: bytes) -> dict[str, object]:
+        headers: dict[str, str] = {}
+        for name, value in self.headers.items():
+            held = headers.get(name.lower())
+            headers[name.lower()] = value if held is None else f"{held}, {value}"
+        return {"method": self.command, "path": path, "headers": headers, "body": body.decode("latin-1")}
+
+    def remember(self, path: str, body: bytes) -> None:
+        with self.server.lock:
+            self.server.received.append(self.seen(path, body))
+
+    def recollect(self) -> None:
+        with self.server.lock:
+            received = list(self.server.received)
+            if self.command == "DELETE":
+                self.server.received.clear()
+        self.answer_json(200, received)
+
+    def answer_json(self, status: int, value: object) -> None:
+        self.answer(status, json.dumps(value).encode(), [("content-type", "application/json")])
+
+    def answer(self, status: int, body: bytes, headers: list[tuple[str, str]] | None = None) -> None:
+        self.send_response_only(status)
+        for name, value in headers or []:
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def answer_in_chunks(self, chunks: list[bytes]) -> None:
+        self.send_response_only(200)
+        self.send_header("content-type", "text/plain")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for chunk in [*chunks, b""]:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+def main() -> None:
+    server = EchoServer()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdout.write(f"{server.server_port}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What two correct runtimes may differ in, made equal: random ids, etags, times, ports."""
+
+import json
+import re
+
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+PATTERNS = (
+    (re.compile(r"current=[^,]*, expect"), "current=<etag>, expect"),
+    (UUID, "<uuid>"),
+    (re.compile(r"\b[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\b"), "<traceparent>"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"), "<time>"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
+)
+
+
+def normal_text(text: str) -> str:
+    for pattern, placeholder in PATTERNS:
+        text = pattern.sub(placeholder, text)
+    return text
+
+
+def normal_json(value: Json) -> Json:
+    """A JSON value with every text normal and every etag replaced."""
+    if isinstance(value, dict):
+        return {name: "<etag>" if name == "etag" and held else normal_json(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [normal_json(each) for each in value]
+    return normal_text(value) if isinstance(value, str) else value
+
+
+def normal_body(body: bytes) -> Json:
+    """A body as it is compared: JSON objects and arrays by structure, anything else by its text (bytes as Latin-1)."""
+    text = body.decode("latin-1") if b"\0" in body else body.decode("utf-8", "backslashreplace")
+    if text[:1] not in {"{", "["}:
+        return normal_text(text)
+    try:
+        return normal_json(json.loads(text))
+    except ValueError:
+        return normal_text(text)

@@ -1,0 +1,122 @@
+"""What rows are replayed against: noded, or a daprd given by path; each with the echo app attached as `kitapp`."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+from tests.compat.echo_app import SUBSCRIPTIONS
+from tests.compat.wire import UnixConnection
+from tests.daemon_process import end, running_daemon, wait_for_socket
+
+HERE = Path(__file__).parent
+APP_ID = "kitapp"
+START_SECONDS = 30.0
+
+APP_RESOURCE = """
+apiVersion: noded.io/v1alpha1
+kind: App
+metadata: {{name: kitapp, namespace: default}}
+spec:
+  channel: {{protocol: http, address: "127.0.0.1:{port}"}}
+"""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime at work, ready to be asked."""
+
+    name: str
+    """`noded` or `daprd`."""
+    http_socket: Path
+    grpc_socket: Path
+    app_port: int
+
+    def received(self, path: str, count: int) -> list[dict[str, object]]:
+        """What the app was sent at `path`: waits until it is `count` requests; fewer come back at the deadline."""
+        deadline = time.monotonic() + 5
+        while True:
+            found = [each for each in self._app("GET") if each["path"] == path]
+            if len(found) >= count or time.monotonic() > deadline:
+                return found
+            time.sleep(0.02)
+
+    def forget_received(self) -> None:
+        self._app("DELETE")
+
+    def _app(self, method: str) -> list[dict[str, object]]:
+        connection = HTTPConnection("127.0.0.1", self.app_port, timeout=10)
+        connection.request(method, "/_received")
+        received: list[dict[str, object]] = json.load(connection.getresponse())
+        connection.close()
+        return received
+
+
+@contextmanager
+def running_noded() -> Iterator[Runtime]:
+    with echo_app() as port:
+        resources = {"components.yaml": components(), "app.yaml": APP_RESOURCE.format(port=port)}
+        with running_daemon(resources, {APP_ID: "default"}) as daemon:
+            runtime = Runtime("noded", daemon.http_socket(APP_ID), daemon.grpc_socket(APP_ID), port)
+            wait_until_ready(runtime)
+            yield runtime
+
+
+@contextmanager
+def running_daprd(binary: Path) -> Iterator[Runtime]:
+    with tempfile.TemporaryDirectory(prefix="daprd-") as text, echo_app() as port:
+        root = Path(text)
+        (root / "resources").mkdir()
+        (root / "resources" / "components.yaml").write_text(components().replace("@STATE_DIR@", text))
+        command = [str(binary), "--app-id", APP_ID, "--app-port", str(port), "--unix-domain-socket", text]
+        command += ["--resources-path", str(root / "resources"), "--enable-metrics=false"]
+        with (root / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        sockets = [root / f"dapr-{APP_ID}-{protocol}.socket" for protocol in ("http", "grpc")]
+        try:
+            for path in sockets:
+                wait_for_socket(process, path, (root / "log").read_text)
+            runtime = Runtime("daprd", *sockets, port)
+            wait_until_ready(runtime)
+            yield runtime
+        finally:
+            end(process)
+
+
+def components() -> str:
+    return (HERE / "resources" / "components.yaml").read_text()
+
+
+@contextmanager
+def echo_app() -> Iterator[int]:
+    """Run the echo app; its port."""
+    with subprocess.Popen(
+        [sys.executable, str(HERE / "echo_app.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.communicate()
+
+
+def wait_until_ready(runtime: Runtime) -> None:
+    """Return once every subscription of the app is in the runtime's metadata."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if len(subscriptions(runtime)) >= len(SUBSCRIPTIONS):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{runtime.name} subscribed only to {subscriptions(runtime)}")
+
+
+def subscriptions(runtime: Runtime) -> list[object]:
+    connection = UnixConnection(runtime.http_socket)
+    connection.request("GET", "/v1.0/metadata")
+    found: list[object] = json.load(connection.getresponse()).get("subscriptions", [])
+    connection.close()
+    return found
