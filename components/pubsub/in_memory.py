@@ -135,11 +135,11 @@ class _Group:
     def offer(self, message: Message) -> None:
         """Take a message, or drop and count it when there is no room."""
         size_bytes = len(message.data)
-        if (
-            self._messages >= GROUP_MESSAGES
-            or self._bytes + size_bytes > GROUP_BYTES
-            or not self._bounds.take(1, size_bytes)
-        ):
+        if not self._bounds.take(1, size_bytes):
+            self._bounds.dropped(1)
+            return
+        if self._messages >= GROUP_MESSAGES or self._bytes + size_bytes > GROUP_BYTES:
+            self._bounds.take(-1, -size_bytes)
             self._bounds.dropped(1)
             return
         self._messages += 1
@@ -181,8 +181,9 @@ class _Group:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        self._bounds.take(-self._messages, -self._bytes)
-        self._messages = self._bytes = 0
+        if self._messages:
+            self._bounds.take(-self._messages, -self._bytes)
+            self._messages = self._bytes = 0
         self._on_end()
 
     def settle(self, delivery: "_Delivery", consumer: "_Consumer", verdict: Verdict) -> None:

@@ -7,7 +7,6 @@ Source: dapr-api.md 1.4; order of checks as daprd 1.18 pkg/api/http/http.go onPu
 import re
 import time
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl
 
 from google.protobuf.empty_pb2 import Empty
 from msgspec import Struct
@@ -21,6 +20,7 @@ from noded.app import App, PubSubBinding
 from noded.calls import NO_CONTENT, GrpcCall, Header, HttpCall, Reply
 from noded.errors import ApiError, ErrorRow
 from noded.proto.pubsub_pb2 import PublishEventRequest
+from noded.query import metadata_of
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"", "0", "f", "F", "FALSE", "false", "False"})
@@ -61,9 +61,9 @@ async def publish(app: App, publication: Publication) -> None:
 
 async def publish_http(call: HttpCall) -> Reply:
     """POST or PUT /v1.0/publish/{pubsub}/{topic...}. 204; the topic may hold slashes."""
-    pubsub_name, topic = call.params
+    pubsub_name, topic = map(_utf8, call.params)
     content_type, traceparent, tracestate = _headers(call.headers)
-    metadata = query_metadata(call.query) if call.query else _NO_METADATA
+    metadata = {name: _utf8(value) for name, value in metadata_of(call.query).items()} if call.query else _NO_METADATA
     publication = Publication(pubsub_name, topic, call.body, content_type, metadata, traceparent, tracestate)
     if call.too_large:
         _binding(call.app, publication)
@@ -91,15 +91,6 @@ async def publish_grpc(call: GrpcCall, request: PublishEventRequest) -> Empty:
         ),
     )
     return _EMPTY
-
-
-def query_metadata(query: bytes) -> dict[str, str]:
-    """Read `metadata.<key>=<value>` of a query; the first value of a key counts."""
-    metadata: dict[str, str] = {}
-    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-        if name.startswith("metadata."):
-            metadata.setdefault(name.removeprefix("metadata."), value)
-    return metadata
 
 
 def not_found(pubsub_name: str, metadata: Mapping[str, str]) -> ApiError:
@@ -177,6 +168,11 @@ def _overrides(metadata: Mapping[str, str]) -> Overrides | None:
     }
     known = {name: given[name] for name in Overrides.__struct_fields__ if name in given}
     return Overrides(**known) if known else None
+
+
+def _utf8(text: str) -> str:
+    """Replace bytes that were no UTF-8 in the URL: an envelope cannot carry them."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _headers(headers: Sequence[Header]) -> tuple[str, str, str]:

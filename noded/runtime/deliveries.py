@@ -1,0 +1,116 @@
+"""One app's deliveries: how many are with it at one moment (`deliveries_in_flight`), and the lane each runs in.
+
+Above the limit deliveries wait here, in order, held by credit that their subscriptions gave the broker: so this queue
+is bounded by the sum of the subscriptions' `max_in_flight`, and the broker keeps the rest.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import trio
+
+from components.contract import Delivery, PubSub
+from noded.calls import StreamClosed
+from noded.lanes import in_trio, step
+from tenancy.tenant import Tenant
+
+log = logging.getLogger("noded.deliver")
+
+LIMIT = "deliveries_in_flight"
+RETRY_SECONDS = 0.05
+"""How often waiting deliveries ask again: room may come free in another app of the namespace, which tells nobody."""
+
+
+class Recipient(Protocol):
+    """A subscription that deliveries are for."""
+
+    closed: bool
+
+    def begin(self, delivery: Delivery) -> None:
+        """Hand it to the app. `Deliveries.done` follows once, when the app has answered or will not."""
+
+
+class Deliveries:
+    """One app's deliveries under way, and those that wait for room."""
+
+    def __init__(self, tenant: Tenant, task: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        """Make one. `task` runs a coroutine as a trio task of the app's subscriptions."""
+        self._tenant = tenant
+        self._task = task
+        self._waiting: deque[tuple[Recipient, Delivery]] = deque()
+        self._serving = False
+        self._asking = False
+        self.count = 0
+        """Deliveries with the app."""
+
+    def start(self, recipient: Recipient, delivery: Delivery) -> None:
+        """Begin a delivery now, or once there is room."""
+        if self._waiting or not self._take():
+            self._waiting.append((recipient, delivery))
+            self._ask_later()
+        else:
+            recipient.begin(delivery)
+
+    def done(self) -> None:
+        """One delivery is over: the next may begin."""
+        self.count -= 1
+        self._tenant.gate.free(LIMIT)
+        if self._waiting:
+            self._serve()
+
+    def run(self, broker: PubSub, delivery: Coroutine[Any, Any, None]) -> None:
+        """Run what may publish at `broker`: in place, or as a task where the broker needs one."""
+        if broker.inline:
+            step(delivery, _ended)
+        else:
+            self._task(_contained(delivery))
+
+    def forget(self, recipient: Recipient) -> None:
+        """Drop what waits for a closed subscription; the broker has it back already."""
+        self._waiting = deque(entry for entry in self._waiting if entry[0] is not recipient)
+
+    def _take(self) -> bool:
+        refusal = self._tenant.gate.acquire(LIMIT)
+        if refusal is None:
+            self.count += 1
+        return refusal is None
+
+    def _serve(self) -> None:
+        """Begin what waits while there is room. A delivery may end while it begins; the running loop goes on then."""
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            while self._waiting and self._take():
+                recipient, delivery = self._waiting.popleft()
+                recipient.begin(delivery)
+        finally:
+            self._serving = False
+        if self._waiting:
+            self._ask_later()
+
+    def _ask_later(self) -> None:
+        if not self._asking:
+            self._asking = True
+            self._task(self._ask())
+
+    async def _ask(self) -> None:
+        await trio.sleep(RETRY_SECONDS)
+        self._asking = False
+        if self._waiting:
+            self._serve()
+
+
+async def _contained(delivery: Coroutine[Any, Any, None]) -> None:
+    try:
+        await in_trio(delivery)
+    except Exception as error:  # noqa: BLE001 - a delivery's failure is its own
+        _ended(None, error)
+
+
+def _ended(_: None, error: BaseException | None) -> None:
+    """Note a delivery that failed inside the daemon; the broker redelivers it. A stream that is gone is no failure."""
+    if error is not None and not isinstance(error, StreamClosed):
+        log.error("delivery failed", exc_info=error)

@@ -1,0 +1,170 @@
+"""The subscriptions of one app: opened when the app first answers, replaced on reload, closed when it is detached.
+
+The app is bound late: its /dapr/subscribe is asked until something answers, for as long as the app is attached, and
+only then are its topics subscribed to, as daprd waits for the app. What is published before that is not kept.
+"""
+
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import trio
+
+from noded.app import App
+from noded.channel_contract import ChannelError
+from noded.config.records import SubscriptionSpec
+from noded.lanes import in_trio
+from noded.runtime.deliveries import Deliveries
+from noded.runtime.subscription import TopicSubscription
+from noded.runtime.subscription_list import Key, Kind, MalformedSubscriptions, Wanted, describe, parse, wanted
+
+log = logging.getLogger("noded.subscriptions")
+
+ASK_SECONDS = (0.1, 1.0)
+"""Between two tries to reach the app: first, doubled each time, and longest (daprd dials every 100 ms)."""
+ANSWER_SECONDS = 10.0
+"""For the app to say what it subscribes to."""
+ASK_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)
+"""After a 404: some frameworks (Express in Dapr's JS SDK) listen before the route is there."""
+
+
+class Subscriptions:
+    """Everything one app is subscribed to (`noded.app.AppSubscriptions`)."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.deliveries = Deliveries(app.tenant, self._task)
+        self._declared: tuple[SubscriptionSpec, ...] = ()
+        self._answered: tuple[SubscriptionSpec, ...] = ()
+        self._open: dict[Key, TopicSubscription] = {}
+        self._streams: dict[object, SubscriptionSpec] = {}  # {whoever holds the stream: what it asked for}
+        self._nursery: trio.Nursery | None = None
+        self._app_answered = False
+
+    # The lifetime.
+
+    def open(self, declared: Sequence[SubscriptionSpec], nursery: trio.Nursery) -> None:
+        """Begin: from now to `close` a task in `nursery` keeps the subscriptions open."""
+        self._declared = tuple(declared)
+        nursery.start_soon(self._run)
+
+    def reload(self, declared: Sequence[SubscriptionSpec]) -> None:
+        """Replace the declared ones. What did not change goes on; what changed opens before the old closes."""
+        self._declared = tuple(declared)
+        self._reconcile()
+
+    def close(self) -> None:
+        """End every subscription and the task. Idempotent."""
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+        for subscription in self._open.values():
+            subscription.close()
+        self._open.clear()
+
+    def listing(self) -> list[dict[str, object]]:
+        """What /v1.0/metadata says: pubsubname, topic, rules, deadLetterTopic, metadata, type."""
+        held = [describe(each.wanted.spec, each.wanted.kind) for each in self._open.values() if each.is_open]
+        return held + [describe(spec, Kind.STREAMING) for spec in self._streams.values()]
+
+    # Streams, whose lifetime is their call's.
+
+    def stream_opened(self, stream: object, spec: SubscriptionSpec) -> None:
+        """List a streaming subscription until `stream_closed`."""
+        self._streams[stream] = spec
+
+    def stream_closed(self, stream: object) -> None:
+        """No longer list it."""
+        self._streams.pop(stream, None)
+
+    # The task.
+
+    async def _run(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._discover)
+                await trio.sleep_forever()
+        except Exception:
+            log.exception("app %s: its subscriptions ended", self._app.tenant.id)
+        finally:
+            self._nursery = None
+            self.close()
+
+    async def _discover(self) -> None:
+        """Ask the app for its topics until it answers. An app without a channel has streams only."""
+        if self._app.channel is None or not self._app.pubsub:
+            return
+        status = await self._ask()
+        for seconds in ASK_AGAIN_SECONDS:
+            if status != 404:
+                return
+            await trio.sleep(seconds)
+            status = await self._ask()
+
+    async def _ask(self) -> int:
+        """Ask once it can be reached, and act on what it says. Returns the status."""
+        assert self._app.channel is not None
+        headers = ((b"content-type", b"application/json"), (b"dapr-app-id", self._app.app_id.encode()))
+        wait, longest = ASK_SECONDS
+        while True:
+            try:
+                answer = await in_trio(self._app.channel.call(b"GET", b"/dapr/subscribe", headers, b"", ANSWER_SECONDS))
+                break
+            except ChannelError:
+                await trio.sleep(wait)
+                wait = min(wait * 2, longest)
+        self._app_answered = True
+        self._answered = self._read(answer.status, answer.body)
+        self._reconcile()
+        return answer.status
+
+    def _read(self, status: int, body: bytes) -> tuple[SubscriptionSpec, ...]:
+        if status == 200:
+            try:
+                return parse(body)
+            except MalformedSubscriptions as error:
+                log.warning("app %s: /dapr/subscribe: %s", self._app.tenant.id, error)
+        elif status != 404:
+            log.warning("app %s: /dapr/subscribe answered status %d", self._app.tenant.id, status)
+        return ()
+
+    def _reconcile(self) -> None:
+        """Open what should be open and is not; close the rest."""
+        if self._nursery is None or not self._app_answered:
+            return
+        app = self._app
+        goal = wanted(self._declared, self._answered, app.namespace, app.app_id)
+        for key in [key for key in self._open if key not in goal]:
+            self._open.pop(key).close()
+        for key, want in goal.items():
+            current = self._open.get(key)
+            if current is None or current.wanted != want or not self._is_at_its_broker(current):
+                self._replace(key, want, current)
+
+    def _replace(self, key: Key, want: Wanted, current: TopicSubscription | None) -> None:
+        binding = self._app.pubsub.get(want.spec.pubsub_name)
+        if binding is None:
+            log.warning("app %s: subscribes to unknown pubsub %s", self._app.tenant.id, want.spec.pubsub_name)
+        elif not binding.scopes.may_subscribe(want.spec.topic):
+            log.warning(
+                "app %s: may not subscribe to topic %s of %s", self._app.tenant.id, want.spec.topic, binding.name
+            )
+        else:
+            assert self._nursery is not None
+            self._open[key] = subscription = TopicSubscription(self._app, binding, want, self.deliveries)
+            self._nursery.start_soon(subscription.establish, current)
+            return
+        if current is not None:
+            self._open.pop(key).close()
+
+    def _is_at_its_broker(self, subscription: TopicSubscription) -> bool:
+        """Whether its broker is still the app's of that name: a reload may have opened another."""
+        binding = self._app.pubsub.get(subscription.wanted.spec.pubsub_name)
+        return binding is not None and binding.broker is subscription.broker
+
+    def _task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a task that ends with the subscriptions, at the latest."""
+        if self._nursery is None:
+            coroutine.close()
+        else:
+            self._nursery.start_soon(lambda: coroutine)
