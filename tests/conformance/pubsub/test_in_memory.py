@@ -1,12 +1,13 @@
 """What is particular to pubsub.in-memory: its delays and its own ceilings."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 
-from components.contract import Message, TopicName, Verdict
+from components.contract import Delivery, Message, TopicName, Verdict
 from components.pubsub import in_memory
-from tests.conformance.pubsub.conftest import Bench, Clock, Room, Taker, run
+from tests.conformance.pubsub.workbench import Bench, Clock, Room, Taker, run
 
 
 def test_retries_wait_twice_as_long_each_time_up_to_half_a_minute(tmp_path: Path) -> None:
@@ -15,15 +16,15 @@ def test_retries_wait_twice_as_long_each_time_up_to_half_a_minute(tmp_path: Path
     bench = Bench("pubsub.in-memory", clock, tmp_path)
     moments: list[float] = []
 
-    def fail(delivery: object) -> None:
+    def fail(delivery: Delivery) -> None:
         moments.append(clock.now)
-        delivery.settle(Verdict.RETRY)  # type: ignore[attr-defined]
+        delivery.settle(Verdict.RETRY)
 
     bench.join(fail)
     run(bench.broker.publish(TopicName("orders"), Message(b"1")))
     clock.advance(130)
 
-    delays = [round(later - sooner, 3) for sooner, later in zip(moments, moments[1:], strict=False)]
+    delays = [round(later - sooner, 3) for sooner, later in itertools.pairwise(moments)]
     assert delays == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.contract import Capability, Message, TopicName, Unavailable, Verdict
-from tests.conformance.pubsub.conftest import Bench, Room, Taker, run
+from components.contract import Capability, Delivery, Message, TopicName, Unavailable, Verdict
+from tests.conformance.pubsub.workbench import Bench, Room, Taker, run
 
 
 def publish(bench: Bench, *bodies: bytes, topic: str = "orders") -> None:
@@ -113,14 +113,14 @@ def test_a_message_that_fails_some_times_is_not_lost(bench: Bench) -> None:
     done: list[bytes] = []
     seen = 0
 
-    def handle(delivery: object) -> None:
+    def handle(delivery: Delivery) -> None:
         nonlocal seen
         seen += 1
         if seen <= 2 or seen % 5 == 0:
-            delivery.settle(Verdict.RETRY)  # type: ignore[attr-defined]
+            delivery.settle(Verdict.RETRY)
         else:
-            done.append(delivery.message.data)  # type: ignore[attr-defined]
-            delivery.settle(Verdict.ACK)  # type: ignore[attr-defined]
+            done.append(delivery.message.data)
+            delivery.settle(Verdict.ACK)
 
     bench.join(handle)
     bodies = [b"%d" % n for n in range(10)]
@@ -188,7 +188,7 @@ def test_a_consumer_may_close_itself_while_it_is_called(bench: Bench) -> None:
     taker = Taker(Verdict.ACK)
     handles = []
 
-    def leave(_delivery: object) -> None:
+    def leave(_delivery: Delivery) -> None:
         handles[0].close()
 
     handles.append(bench.join(leave))
@@ -214,8 +214,8 @@ def test_a_consumer_may_publish_to_its_own_topic(bench: Bench) -> None:
     """An event published while another is delivered arrives after it."""
     taker = Taker(Verdict.ACK)
 
-    def echo(delivery: object) -> None:
-        taker(delivery)  # type: ignore[arg-type]
+    def echo(delivery: Delivery) -> None:
+        taker(delivery)
         if len(taker.bodies) < 3:
             publish(bench, b"again")
 
