@@ -1,13 +1,16 @@
 """What operations on a store come to: which are refused, what is changed, and who pays. Pure; shared by local stores.
 
-Operations are taken in order, each seeing the ones before it. Texts of refusals are those of daprd's in-memory store.
+Operations are taken in order, each seeing the ones before it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
 from components.contract import Delete, EtagMismatch, Ledger, Outcome, StoreKey, Write, owner_of, size_of
+
+Deltas = dict[str, tuple[int, int]]
+"""owner -> (keys, bytes)."""
 
 
 class Version(Struct, gc=False):
@@ -28,12 +31,14 @@ class Decision(Struct):
     """One per operation."""
     changed: dict[StoreKey, Version | None]
     """What each key holds afterwards (None: nothing), where an operation was accepted."""
-    deltas: dict[str, tuple[int, int]]
-    """owner -> (keys, bytes) to charge."""
+    deltas: Deltas
 
 
-def refuse(operation: Write | Delete, live: str | None) -> EtagMismatch | None:
-    """Judge an operation against the etag of the live item (None: there is none)."""
+Judge = Callable[[Write | Delete, str | None], EtagMismatch | None]
+
+
+def judge(operation: Write | Delete, live: str | None) -> EtagMismatch | None:
+    """Judge an operation against the etag of the live item (None: there is none), in the words of daprd's store."""
     if operation.etag:
         if live is None:
             return EtagMismatch(f"state not exist or expired for key={operation.key}")
@@ -51,49 +56,64 @@ def decide(
     current: Callable[[StoreKey], Version | None],
     place: Callable[[Write], Version],
     now: float,
+    judge: Judge = judge,
 ) -> Decision:
     """Take the operations in order. `current` gives what a key holds, expired or not; `place` makes a new version."""
     outcomes: list[Outcome] = []
     changed: dict[StoreKey, Version | None] = {}
-    deltas: dict[str, tuple[int, int]] = {}
+    deltas: Deltas = {}
     for operation in operations:
         key = operation.key
         before = changed[key] if key in changed else current(key)
         live = before is not None and (before.expires_at is None or before.expires_at > now)
-        refusal = refuse(operation, before.etag if before is not None and live else None)
+        refusal = judge(operation, before.etag if before is not None and live else None)
         outcomes.append(refusal)
         if refusal is None:
             after = place(operation) if isinstance(operation, Write) else None
             changed[key] = after
-            _add(deltas, key, before, after)
+            _count(deltas, key, before, after)
     return Decision(outcomes, changed, deltas)
 
 
-def charge(ledger: Ledger, deltas: Mapping[str, tuple[int, int]]) -> None:
-    """Charge every owner, or none: what one refuses with is raised after the others were given theirs back."""
-    charged: list[tuple[str, int, int]] = []
+def charge_growth(ledger: Ledger, deltas: Deltas) -> None:
+    """Charge what grows, for every owner or none: a refusal is raised after the others were given theirs back.
+
+    What shrinks is given back by `free` when it is done: until then it is still there, and taking that back could be
+    refused.
+    """
+    charged: Deltas = {}
     for owner, (keys, size_bytes) in deltas.items():
         try:
-            ledger.account(owner).charge(keys, size_bytes)
+            ledger.account(owner).charge(max(keys, 0), max(size_bytes, 0))
         except Exception:
-            for paid_by, paid_keys, paid_bytes in charged:
-                ledger.account(paid_by).charge(-paid_keys, -paid_bytes)
+            refund_growth(ledger, charged)
             raise
-        charged.append((owner, keys, size_bytes))
+        charged[owner] = (keys, size_bytes)
 
 
-def refund(ledger: Ledger, deltas: Mapping[str, tuple[int, int]]) -> None:
-    """Give back what `charge` took, whatever the limits are by now."""
+def refund_growth(ledger: Ledger, deltas: Deltas) -> None:
+    """Give back what `charge_growth` took: nothing was written."""
     for owner, (keys, size_bytes) in deltas.items():
-        ledger.account(owner).charge(-keys, -size_bytes)
+        ledger.account(owner).charge(-max(keys, 0), -max(size_bytes, 0))
 
 
-def _add(deltas: dict[str, tuple[int, int]], key: StoreKey, before: Version | None, after: Version | None) -> None:
+def free(ledger: Ledger, deltas: Deltas) -> None:
+    """Give back what shrank, once it is done."""
+    for owner, (keys, size_bytes) in deltas.items():
+        if keys < 0 or size_bytes < 0:
+            ledger.account(owner).charge(min(keys, 0), min(size_bytes, 0))
+
+
+def add(deltas: Deltas, owner: str, keys: int, size_bytes: int) -> None:
+    """Add to an owner's delta."""
+    had_keys, had_bytes = deltas.get(owner, (0, 0))
+    deltas[owner] = (had_keys + keys, had_bytes + size_bytes)
+
+
+def _count(deltas: Deltas, key: StoreKey, before: Version | None, after: Version | None) -> None:
     if before is None and after is None:
         return
     key_bytes = size_of(key, b"")
     keys = (after is not None) - (before is not None)
     size_bytes = (key_bytes + after.value_bytes if after else 0) - (key_bytes + before.value_bytes if before else 0)
-    owner = owner_of(key)
-    paid_keys, paid_bytes = deltas.get(owner, (0, 0))
-    deltas[owner] = (paid_keys + keys, paid_bytes + size_bytes)
+    add(deltas, owner_of(key), keys, size_bytes)

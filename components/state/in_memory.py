@@ -19,7 +19,7 @@ from components.contract import (
     size_of,
 )
 from components.fields import Field
-from components.state.changes import Decision, Version, charge, decide, refuse
+from components.state.changes import Decision, Version, charge_growth, decide, free, judge
 from components.state.etags import Etags
 from components.state.expiries import Expiries
 
@@ -120,7 +120,7 @@ class InMemoryStateStore:
 
     def _check(self, operation: Write | Delete) -> None:
         live = self._live(operation.key, self._now())
-        refusal = refuse(operation, None if live is None else live.etag)
+        refusal = judge(operation, None if live is None else live.etag)
         if refusal is not None:
             raise refusal
 
@@ -154,7 +154,7 @@ class InMemoryStateStore:
         return Version(self._etags.next(), self._expiry(write), len(write.value), write.value)
 
     def _do(self, decision: Decision) -> None:
-        charge(self._ledger, decision.deltas)
+        charge_growth(self._ledger, decision.deltas)
         for key, version in decision.changed.items():
             old = self._items.get(key)
             if version is not None and version.value is not None:
@@ -162,6 +162,7 @@ class InMemoryStateStore:
             elif old is not None:
                 del self._items[key]
                 self._expiries.discard(key)
+        free(self._ledger, decision.deltas)
 
     def _purge(self) -> None:
         if self._closed:

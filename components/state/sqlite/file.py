@@ -1,7 +1,8 @@
 """The file: one process owns it, its schema is made or checked, its totals are read.
 
 Beside `x.db` stands `x.db.noded-lock`, locked while a daemon has the store open; the kernel lets go of it when the
-process dies. After a clean close it holds the file's size and time, so that the next start knows whether anyone wrote since.
+process dies. After a clean close it holds the file's size and time, so that the next start knows whether anyone wrote
+since.
 """
 
 import fcntl
@@ -14,11 +15,9 @@ from typing import ClassVar
 import msgspec
 
 from components.contract import ConfigError, Unavailable
+from components.state.changes import Deltas
 from components.state.sqlite.settings import Settings
 from components.state.sqlite.statements import Statements
-
-Totals = dict[str, tuple[int, int]]
-"""owner -> (keys, bytes)."""
 
 _LEVEL = "1"
 _EVERY_ROW = -1
@@ -107,7 +106,7 @@ def cannot_open(component: str, settings: Settings, error: sqlite3.Error) -> Una
 
 def open_database(
     component: str, settings: Settings, statements: Statements
-) -> tuple[sqlite3.Connection, Totals, bool]:
+) -> tuple[sqlite3.Connection, Deltas, bool]:
     """Open the writing connection with its schema. Return it, the totals, and whether they were counted just now.
 
     Raises ConfigError for a schema of a later Dapr, Unavailable as `cannot_open`.
@@ -123,7 +122,7 @@ def open_database(
         raise
 
 
-def count(connection: sqlite3.Connection, statements: Statements) -> Totals:
+def count(connection: sqlite3.Connection, statements: Statements) -> Deltas:
     """Count all items, in one go."""
     _, text = connection.execute(statements.count, ("", _EVERY_ROW)).fetchone()
     return {owner: (keys, size) for owner, keys, size in msgspec.json.decode(text, type=list[tuple[str, int, int]])}
@@ -137,7 +136,7 @@ def write_totals(connection: sqlite3.Connection, statements: Statements, totals:
 
 def _prepare(
     component: str, settings: Settings, connection: sqlite3.Connection, statements: Statements
-) -> tuple[Totals, bool]:
+) -> tuple[Deltas, bool]:
     connection.execute("BEGIN IMMEDIATE")
     for statement in statements.schema:
         connection.execute(statement)

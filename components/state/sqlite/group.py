@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from components.completion import Completion
-from components.contract import Delete, Item, Ledger, Outcome, StoreKey, Write
-from components.state.changes import Version, charge, decide
+from components.contract import Delete, EtagMismatch, Item, Ledger, Outcome, StoreKey, Write
+from components.state.changes import Deltas, Version, add, charge_growth, decide, judge
 
 _LAST_SECOND = 253_402_300_799
 """9999-12-31 23:59:59: SQLite's datetime() ends there, and daprd lets what expires later live for ever."""
@@ -34,7 +34,10 @@ class Group(Struct):
     """What to do, and what was charged for it."""
 
     changed: dict[StoreKey, Version | None]
-    deltas: dict[str, tuple[int, int]]
+    grown: Deltas
+    """Charged already."""
+    shrunk: Deltas
+    """To be freed when it is done."""
 
     def items(self) -> dict[StoreKey, Item | None]:
         """What each changed key holds once the group is committed."""
@@ -53,7 +56,8 @@ def decide_group(
 ) -> Group:
     """Judge the requests in order, each seeing those before it; charge for what will be done."""
     changed: dict[StoreKey, Version | None] = {}
-    deltas: dict[str, tuple[int, int]] = {}
+    grown: Deltas = {}
+    shrunk: Deltas = {}
 
     def current(key: StoreKey) -> Version | None:
         return changed[key] if key in changed else known[key]
@@ -62,19 +66,21 @@ def decide_group(
         return Version(next_etag(), expiry(write.ttl_seconds, now), len(write.value), write.value)
 
     for request in requests:
-        decision = decide(request.operations, current, place, now)
+        decision = decide(request.operations, current, place, now, _judge)
         request.outcomes = decision.outcomes
         request.error = next(filter(None, decision.outcomes), None) if request.atomic else None
         if request.error is not None:
             continue
         try:
-            charge(ledger, decision.deltas)
+            charge_growth(ledger, decision.deltas)
         except Exception as refusal:  # noqa: BLE001 - the account's refusal, whatever the daemon makes it, is the answer
             request.error = refusal
             continue
         changed.update(decision.changed)
-        _merge(deltas, decision.deltas)
-    return Group(changed, deltas)
+        for owner, (keys, size_bytes) in decision.deltas.items():
+            add(grown, owner, max(keys, 0), max(size_bytes, 0))
+            add(shrunk, owner, min(keys, 0), min(size_bytes, 0))
+    return Group(changed, grown, shrunk)
 
 
 def expiry(ttl_seconds: int | None, now: float) -> float | None:
@@ -97,7 +103,10 @@ def encode(group: Group, known: Mapping[StoreKey, Version | None]) -> tuple[str,
             deleted.append(key)
         else:
             written[key] = _encode_version(version)
-    return _json(expected), _json(written), _json(deleted), _json(group.deltas)
+    totals = dict(group.grown)
+    for owner, (keys, size_bytes) in group.shrunk.items():
+        add(totals, owner, keys, size_bytes)
+    return _json(expected), _json(written), _json(deleted), _json(totals)
 
 
 def _encode_version(version: Version) -> str:
@@ -118,7 +127,6 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _merge(into: dict[str, tuple[int, int]], deltas: Mapping[str, tuple[int, int]]) -> None:
-    for owner, (keys, size_bytes) in deltas.items():
-        paid_keys, paid_bytes = into.get(owner, (0, 0))
-        into[owner] = (paid_keys + keys, paid_bytes + size_bytes)
+def _judge(operation: Write | Delete, live: str | None) -> EtagMismatch | None:
+    """Refuse without a reason of its own, as daprd's SQLite store does."""
+    return None if judge(operation, live) is None else EtagMismatch()

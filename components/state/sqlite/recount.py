@@ -11,8 +11,7 @@ from time import monotonic
 import msgspec
 
 from components.contract import StoreKey, owner_of, size_of
-from components.state.changes import Version
-from components.state.sqlite.file import Totals
+from components.state.changes import Deltas, Version, add
 from components.state.sqlite.statements import Statements
 
 _SLICE_SECONDS = 0.01
@@ -29,7 +28,7 @@ class Recount:
         self._statements = statements
         self._counted_to = ""
         self._rows = 100
-        self.totals: Totals = {}
+        self.totals: Deltas = {}
 
     def slice(self, connection: sqlite3.Connection) -> bool:
         """Count some more rows; True when that was the end. Raises sqlite3.Error."""
@@ -38,7 +37,7 @@ class Recount:
         if last is None:
             return True
         for owner, keys, size_bytes in msgspec.json.decode(text, type=list[tuple[str, int, int]]):
-            self._add(owner, keys, size_bytes)
+            add(self.totals, owner, keys, size_bytes)
         self._counted_to = last
         late = monotonic() - started > _SLICE_SECONDS
         self._rows = max(1, self._rows // 2) if late else min(_MOST_ROWS, self._rows * 2)
@@ -53,8 +52,4 @@ class Recount:
 
     def _count(self, key: StoreKey, version: Version | None, sign: int) -> None:
         if version is not None:
-            self._add(owner_of(key), sign, sign * (size_of(key, b"") + version.value_bytes))
-
-    def _add(self, owner: str, keys: int, size_bytes: int) -> None:
-        had_keys, had_bytes = self.totals.get(owner, (0, 0))
-        self.totals[owner] = (had_keys + keys, had_bytes + size_bytes)
+            add(self.totals, owner_of(key), sign, sign * (size_of(key, b"") + version.value_bytes))

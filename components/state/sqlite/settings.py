@@ -16,7 +16,7 @@ FIELDS = (
     Field(
         "connectionString",
         FieldType.TEXT,
-        "A path, `file:path?option=value` or `:memory:`. Absent: a file named after the component in the state directory.",
+        "A path, `file:path?option=value` or `:memory:`. Absent: <component>.db in the state directory.",
         default="",
         aliases=("url",),
     ),

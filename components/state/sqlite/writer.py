@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from components.contract import Item, Ledger, StoreKey, Unavailable, owner_of, size_of
-from components.state.changes import Version, refund
+from components.state.changes import Deltas, Version, add, free, refund_growth
 from components.state.etags import Etags
-from components.state.sqlite.file import Totals, write_totals
+from components.state.sqlite.file import write_totals
 from components.state.sqlite.group import Group, Request, decide_group, encode
 from components.state.sqlite.recount import Recount
 from components.state.sqlite.statements import CHANGED, Statements
@@ -97,7 +97,7 @@ class Writer:
             self._worker.run(self.purge)
 
     def close(self) -> bool:
-        """Close the connection, which folds the write-ahead log into the file. True when the stored totals are right."""
+        """Close the connection, which folds the log into the file. True when the stored totals are known to be right."""
         self.look_outside()
         right = self._recount is None
         self._recount = None
@@ -137,10 +137,11 @@ class Writer:
         except BaseException as error:
             if self._connection.in_transaction:
                 self._connection.rollback()
-            refund(self._surface.ledger, group.deltas)
+            refund_growth(self._surface.ledger, group.grown)
             if isinstance(error, sqlite3.IntegrityError) and CHANGED in str(error):
                 return False
             raise
+        free(self._surface.ledger, group.shrunk)
         self._remember(group)
         return True
 
@@ -171,11 +172,10 @@ class Writer:
         if not expired:
             return False
         self._versions.update(expired)
-        group = Group(dict.fromkeys(expired), _freed(expired))
-        encoded = encode(group, self._versions)
-        self._connection.execute(self._statements.apply, encoded)
-        self._remember(group)
-        refund(self._surface.ledger, {owner: (-keys, -size) for owner, (keys, size) in group.deltas.items()})
+        group = Group(dict.fromkeys(expired), {}, _freed(expired))
+        if not self._apply(group):
+            self._forget()
+            return True
         self._surface.run_soon(partial(self._surface.settled, (), group.items()))
         return len(expired) == _PURGE_SLICE
 
@@ -193,7 +193,7 @@ class Writer:
             return
         self._worker.run(self._recount_slice)
 
-    def _replace_totals(self, totals: Totals) -> None:
+    def _replace_totals(self, totals: Deltas) -> None:
         stored = {owner: (keys, size) for owner, keys, size in self._connection.execute(self._statements.totals)}
         counted = {owner: counts for owner, counts in totals.items() if counts != (0, 0)}
         if stored == counted:
@@ -217,10 +217,8 @@ def _versions(text: str) -> dict[StoreKey, Version]:
     return {StoreKey(key): Version(etag, expires_at, size) for key, etag, expires_at, size in rows}
 
 
-def _freed(versions: dict[StoreKey, Version]) -> Totals:
-    freed: Totals = {}
+def _freed(versions: dict[StoreKey, Version]) -> Deltas:
+    freed: Deltas = {}
     for key, version in versions.items():
-        owner = owner_of(key)
-        keys, size_bytes = freed.get(owner, (0, 0))
-        freed[owner] = (keys - 1, size_bytes - size_of(key, b"") - version.value_bytes)
+        add(freed, owner_of(key), -1, -size_of(key, b"") - version.value_bytes)
     return freed
