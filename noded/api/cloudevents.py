@@ -6,18 +6,17 @@ pkg/runtime/pubsub/cloudevents.go, components-contrib pubsub/envelope.go, conten
 """
 
 import base64
-import json
 import os
-import re
 import time
 from enum import Enum
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from msgspec import Raw, Struct
+
+from noded.api.lenient_json import NotJson, as_object, first_value
 
 CLOUDEVENTS_JSON = "application/cloudevents+json"
 EVENT_TYPE = "com.dapr.event.sent"
@@ -26,13 +25,6 @@ DEFAULT_DATA_CONTENT_TYPE = "text/plain"
 OCTET_STREAM = "application/octet-stream"
 
 _encode = msgspec.json.Encoder().encode
-_decode_value = msgspec.json.Decoder(Raw).decode
-_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_LONE_SURROGATE = re.compile(r"(\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u[dD][89a-fA-F]..")
-
-
-class NotJson(ValueError):  # noqa: N818 - a fact about bytes from outside
-    """The bytes do not begin with a JSON value."""
 
 
 class Draft(Struct):
@@ -135,10 +127,10 @@ def complete(draft: Draft) -> bytes:
 
     Raises NotJson when `draft.data` is not a JSON object.
     """
-    event: dict[str, object] = dict(_object(draft.data))
+    event: dict[str, object] = dict(as_object(draft.data))
     event.setdefault("time", rfc3339(int(time.time())).decode())
     if "traceid" not in event:
-        event["traceid"] = event["traceparent"] = draft.traceparent or event.get("traceparent", "")
+        event["traceid"] = event["traceparent"] = draft.traceparent
     event.setdefault("tracestate", draft.tracestate)
     event["topic"] = draft.topic
     event["pubsubname"] = draft.pubsub_name
@@ -171,41 +163,6 @@ def wrap_raw(data: bytes, topic: str, pubsub_name: str, trace: dict[str, str]) -
 def rfc3339(unix_seconds: int) -> bytes:
     """Write a time as RFC 3339 in UTC. Cached: the clock gives one answer a second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_seconds)).encode()
-
-
-def first_value(data: bytes) -> bytes:
-    """Return the JSON value `data` begins with, valid as JSON and as UTF-8; what follows it is ignored, as in daprd.
-
-    Raises NotJson.
-    """
-    try:
-        value = _decode_value(data)
-    except (msgspec.DecodeError, RecursionError):
-        return _tolerant_first_value(data)
-    raw = bytes(value)
-    return raw if raw.isascii() else raw.decode("utf-8", "replace").encode()
-
-
-def _tolerant_first_value(data: bytes) -> bytes:
-    r"""Find the first of several values, and mend \u escapes that are half a surrogate pair, as Go's decoder does."""
-    text = data.decode("utf-8", "replace").lstrip(" \t\r\n")
-    try:
-        _, end = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode(text)
-        value = _LONE_SURROGATE.sub(lambda found: found[1] or "\\ufffd", text[:end]).encode()
-        return bytes(_decode_value(value))
-    except (ValueError, RecursionError) as error:
-        raise NotJson(str(error)) from None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise NotJson(f"{name} is no JSON")
-
-
-def _object(data: bytes) -> dict[str, Raw]:
-    try:
-        return _decode_object(first_value(data))
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise NotJson(str(error)) from None
 
 
 def _data_field(draft: Draft) -> tuple[bytes, bytes]:

@@ -15,7 +15,8 @@ from components.contract import Capability, ComponentError, Message
 from components.fields import parse_seconds
 from noded import errors
 from noded.api import cloudevents
-from noded.api.cloudevents import DataKind, Draft, NotJson, Overrides
+from noded.api.cloudevents import DataKind, Draft, Overrides
+from noded.api.lenient_json import NotJson
 from noded.app import App, PubSubBinding
 from noded.calls import NO_CONTENT, GrpcCall, Header, HttpCall, Reply
 from noded.errors import ApiError, ErrorRow
@@ -76,7 +77,7 @@ async def publish_grpc(call: GrpcCall, request: PublishEventRequest) -> Empty:
     """PublishEvent. With rawPayload the trace goes into the broker's metadata, as there is no envelope for it."""
     _, traceparent, tracestate = _headers(call.metadata)
     metadata = dict(request.metadata)
-    if traceparent and "rawPayload" in metadata:
+    if metadata.get("rawPayload", "") in _TRUE:
         metadata |= {"traceid": traceparent, "tracestate": tracestate}
     await publish(
         call.app,

@@ -14,7 +14,7 @@ from noded.api.cloudevents import DataKind
 from noded.calls import Header
 
 NO_TRACE = "00-00000000000000000000000000000000-0000000000000000-00"
-"""daprd sends a traceparent with every event, this one when there is no trace."""
+"""What daprd tells an app of an event whose trace is empty, as it is while tracing is off."""
 TRACE_FIELDS = ("traceid", "traceparent", "tracestate")
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
@@ -50,8 +50,10 @@ class Event(Struct):
         return (expires if expires.tzinfo else expires.replace(tzinfo=UTC)).timestamp() < now
 
     def trace_headers(self) -> tuple[Header, ...]:
-        """The W3C headers to call the app with."""
+        """The W3C headers to call the app with: none for an event without a trace field, zeros for an empty one."""
         trace = self.traceparent if self.traceparent is not None else self.traceid
+        if trace is None:
+            return ()
         if not isinstance(trace, str) or _TRACEPARENT.fullmatch(trace) is None:
             return _NO_TRACE_HEADERS
         headers = ((b"traceparent", trace.encode()),)
