@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.contract import Capability, Delivery, Message, TopicName, Unavailable, Verdict
+from components.contract import Capability, Delivery, Message, SubscriptionHandle, TopicName, Unavailable, Verdict
 from tests.conformance.pubsub.workbench import Bench, Room, Taker, run
 
 
@@ -186,7 +186,7 @@ def test_one_subscriber_goes_and_the_other_still_receives(bench: Bench) -> None:
 def test_a_consumer_may_close_itself_while_it_is_called(bench: Bench) -> None:
     """No message is lost and nothing fails when the handle is closed from inside a delivery."""
     taker = Taker(Verdict.ACK)
-    handles = []
+    handles: list[SubscriptionHandle] = []
 
     def leave(_delivery: Delivery) -> None:
         handles[0].close()

@@ -1,4 +1,4 @@
-"""What the suite runs a broker on: surroundings whose clock the test moves, bounds that count, consumers that record."""
+"""What the suite runs a broker on: a clock the test moves, bounds that count, consumers that record."""
 
 import heapq
 import itertools
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.contract import (
+    Consumer,
     Delivery,
     GroupName,
     PubSub,
@@ -133,7 +134,7 @@ class Bench:
 
     def join(
         self,
-        taker: Callable[[Delivery], None],
+        taker: Consumer,
         topic: str = "orders",
         group: str = "app",
         *,
