@@ -62,7 +62,7 @@ def parse_address(text: str) -> Address:
         path = text.removeprefix("unix:")
         if not path.startswith("/"):
             raise ValueError(f"channel address {text!r}: a Unix socket's path must be absolute")
-        return Address(path.replace("//", "/", 1) if path.startswith("///") else path)
+        return Address("/" + path.lstrip("/"))
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"channel address {text!r}: give host:port or unix:/path")

@@ -170,17 +170,14 @@ class AppExchange:
         request = self.request
         body = request.body
         if body:
-            length: int | None = len(body)
+            framing = b"content-length: %d\r\n" % len(body)
+        elif self.chunked:
+            framing = CHUNKED
         elif body is None:
-            length = request.content_length
+            framing = b"content-length: %d\r\n" % (request.content_length or 0)
         else:
-            length = None if request.method in _BODILESS else 0
-        headers = request.headers
-        if self.chunked:
-            headers = (*headers, CHUNKED)
-        elif length is not None:
-            headers = (*headers, (b"content-length", b"%d" % length))
-        head = request_head(request.method, request.target, host, headers)
+            framing = b"" if request.method in _BODILESS else b"content-length: 0\r\n"
+        head = request_head(request.method, request.target, host, request.headers, framing)
         return head + body if body else head
 
 

@@ -17,10 +17,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from noded.errors import BAD_ESCAPE
 
-_PLAIN = re.compile(
-    rb"/v1\.0/invoke/([A-Za-z0-9._~-]+)/method/([A-Za-z0-9\-_~$&,:;=@!*'()][A-Za-z0-9\-_~$&,:;=@!*'()./]*)"
-)
-"""Paths that need no decoding; cleaning is asked about separately."""
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~/$&,:;=@!*'()"
+"""What a path may hold that needs no decoding; whether it needs cleaning is asked apart."""
+_PLAIN_PREFIX = b"/v1.0/invoke/"
 _PREFIX = re.compile(rb"/*v1\.0/+invoke/+")
 _METHOD = b"/method/"
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -52,12 +51,7 @@ def find_target(path: bytes, app_id: bytes | None, authorization: bytes | None) 
     named = app_id or _basic(authorization)
     if named:
         return Target(named.decode("utf-8", "replace"), _decode(path))
-    plain = _PLAIN.fullmatch(path)
-    if plain is not None:
-        app, method = plain.groups()
-        if b"/." not in method and b"//" not in method and method[-1:] != b"/":
-            return Target(app.decode(), method, clean=True)
-    return _find_in_path(_decode(path))
+    return _find_plain(path) or _find_in_path(_decode(path))
 
 
 def split_app(app: str, namespace: str) -> tuple[str, str]:
@@ -133,6 +127,17 @@ def _basic(authorization: bytes | None) -> bytes | None:
     except binascii.Error:
         return None
     return rest[0] if len(rest) == 1 and user.lower() == b"dapr-app-id" else None
+
+
+def _find_plain(path: bytes) -> Target | None:
+    """The target of a path that is written as it is meant, as nearly all are."""
+    start = len(_PLAIN_PREFIX)
+    at = path.find(_METHOD, start)
+    if at <= start or not path.startswith(_PLAIN_PREFIX) or path.translate(None, _PLAIN):
+        return None
+    if b"//" in path or path.find(b"/.", at) >= 0 or path[-1:] == b"/":
+        return None
+    return Target(path[start:at].decode(), path[at + len(_METHOD) :], clean=True)
 
 
 def _find_in_path(path: bytes) -> Target | None:

@@ -5,7 +5,8 @@ interim responses, bodies that end with the connection, and the bounds. Source: 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from operator import itemgetter
 
 import httptools
 
@@ -30,11 +31,12 @@ HOP_BY_HOP = frozenset(
 )
 """Headers of one connection, never forwarded. Source: RFC 9110 7.6.1; daprd pkg/messaging/v1/util.go."""
 
-CHUNKED: Header = (b"transfer-encoding", b"chunked")
+CHUNKED = b"transfer-encoding: chunked\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TARGET = re.compile(rb"[\x21-\x7e]+")
+_VISIBLE = bytes(range(0x21, 0x7F))
+_NAME = itemgetter(0)
 _MAX_KNOWN_NAMES = 4096
 _known_names: set[bytes] = set()
 
@@ -47,23 +49,21 @@ class MalformedResponse(ValueError):  # noqa: N818 - named for what happened
     """The peer did not answer in HTTP/1.1, or broke off inside its answer."""
 
 
-def request_head(method: bytes, target: bytes, host: bytes, headers: Iterable[Header]) -> bytes:
-    """Write a request line and headers, up to and with the empty line.
+def request_head(method: bytes, target: bytes, host: bytes, headers: Sequence[Header], framing: bytes = b"") -> bytes:
+    """Write a request line and headers, up to and with the empty line. `framing` is a ready header line, or nothing.
 
     Raises MalformedRequest, so that nothing a caller controls can add a header or a second request.
     """
-    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, host)]
-    for name, value in headers:
-        if name not in _known_names:
+    if not _known_names.issuperset(map(_NAME, headers)) or method not in _known_names:
+        for name in (method, *map(_NAME, headers)):
             _learn(name)
-        lines.append(b"%b: %b\r\n" % (name, value))
-    lines.append(b"\r\n")
-    head = b"".join(lines)
-    ends = len(lines) + 1
+    start = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (method, target, host, framing)
+    head = start + b"\r\n".join([*map(b": ".join, headers), b"", b""]) if headers else start + b"\r\n"
+    ends = len(headers) + (4 if framing else 3)
     if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
         raise MalformedRequest("a header value holds a line break or NUL")
-    if _TARGET.fullmatch(target) is None or _TOKEN.fullmatch(method) is None:
-        raise MalformedRequest(f"{method!r} {target!r} is no request line")
+    if not target or target.translate(None, _VISIBLE):
+        raise MalformedRequest(f"{target!r} is no request target")
     return head
 
 
@@ -81,9 +81,9 @@ def nominated(headers: Sequence[Header]) -> frozenset[bytes]:
 
 
 def _learn(name: bytes) -> None:
-    """Check a header name once; names are few, so the check is not repeated."""
+    """Check a header name or method once; they are few, so the check is not repeated."""
     if _TOKEN.fullmatch(name) is None:
-        raise MalformedRequest(f"{name!r} is no header name")
+        raise MalformedRequest(f"{name!r} is no header name or method")
     if len(_known_names) < _MAX_KNOWN_NAMES:
         _known_names.add(name)
 
