@@ -97,7 +97,7 @@ class Writer:
             self._worker.run(self.purge)
 
     def close(self) -> bool:
-        """Close the connection, which folds the log into the file. True when the stored totals are known to be right."""
+        """Close the connection, which folds the log into the file. True when the stored totals are surely right."""
         self.look_outside()
         right = self._recount is None
         self._recount = None
