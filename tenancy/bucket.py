@@ -49,7 +49,6 @@ class Bucket:
         """Change the rate from `now` on. What is held, or owed, stays; above the new burst it is cut."""
         self._settle(now)
         self._set(rate)
-        self._tokens = min(self._tokens, self.burst)
 
     def used(self, now: float) -> float:
         """Tokens taken and not yet come back, in 0 to burst, or more in debt."""

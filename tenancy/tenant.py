@@ -145,12 +145,14 @@ class Tenants:
         return tenant
 
     def detach(self, tenant: Tenant) -> None:
-        """Let an app go: whatever it still held no longer counts for its namespace and the node. Idempotent."""
+        """Let an app go: whatever it still held no longer counts for its namespace and the node. Idempotent.
+
+        Its ceilings on stored data stay with the name, for writes still under way.
+        """
         if self._tenants.get((tenant.namespace, tenant.app_id)) is not tenant:
             return
         del self._tenants[tenant.namespace, tenant.app_id]
         tenant.gate.close()
-        tenant.stored.set_limits(NO_LIMITS)
         self._forget_if_idle(tenant.namespace)
 
     def set_limits(self, tenant: Tenant, limits: Limits, now: float) -> None:
@@ -174,6 +176,10 @@ class Tenants:
         if quota == NO_QUOTA:
             del self._quotas[namespace]
             self._forget_if_idle(namespace)
+
+    def quota_namespaces(self) -> set[str | None]:
+        """Whose ceilings are set: namespaces, and None for the node."""
+        return set(self._quotas)
 
     def get(self, namespace: str, app_id: str) -> Tenant | None:
         """The attached tenant of that name, or None."""

@@ -104,6 +104,34 @@ def test_a_quota_set_changed_and_removed_takes_effect_at_once(namespace: str | N
     assert granted == [False, True, False, True]
 
 
+@pytest.mark.parametrize("namespace", ["ns", None])
+def test_a_quota_of_stored_data_is_kept_by_the_books(namespace: str | None) -> None:
+    """Set, changed and removed, it holds for all apps together, one that is not attached included."""
+    tenants = new_tenants()
+    tenants.attach("ns", "a")
+    ledger = tenants.books.open_ledger()
+    ledger.account("ns.gone").charge(1, 1)
+    tenants.set_quota(namespace, Quota(total=Limits(state_keys=2)), 0.0)
+    ledger.account("ns.a").charge(1, 1)
+    with pytest.raises(LimitExceeded):
+        ledger.account("ns.a").charge(1, 1)
+    tenants.set_quota(namespace, NO_QUOTA, 0.0)
+
+    ledger.account("ns.a").charge(1, 1)
+
+
+def test_a_write_that_ends_after_its_app_left_still_meets_the_ceiling() -> None:
+    """Detaching is no way around a limit."""
+    tenants = new_tenants()
+    tenant = tenants.attach("ns", "a", Limits(state_keys=1))
+    account = tenants.books.open_ledger().account("ns.a")
+    tenants.detach(tenant)
+    account.charge(1, 1)
+
+    with pytest.raises(LimitExceeded):
+        account.charge(1, 1)
+
+
 def test_an_apps_own_limits_change_while_it_runs() -> None:
     """Up and down, for counts and for what is stored."""
     tenants = new_tenants()
