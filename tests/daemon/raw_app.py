@@ -1,4 +1,4 @@
-"""An app as bytes on a socket: the test accepts, reads, answers and closes by hand, so every order of events is exact."""
+"""An app as bytes on a socket: the test accepts, reads, answers and closes by hand, so the order of events is exact."""
 
 import asyncio
 import socket
