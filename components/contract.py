@@ -241,7 +241,7 @@ class PubSub(Protocol):
 class Surroundings(Struct, frozen=True):
     """What the daemon lends a component while it lives."""
 
-    run_soon: Callable[[Callable[[], None]], None]
+    run_soon: Callable[[Callable[[], None]], object]
     """Run a function on the loop's thread soon; callable from any thread."""
     call_later: Callable[[float, Callable[[], None]], "Timer"]
     """Run a function on the loop's thread after some seconds; only from the loop's thread."""

@@ -4,11 +4,13 @@ Its tables of components hold only what it may use, each with the names already 
 given the App of the connection and can reach nothing else.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from components.contract import PubSub, StateStore
 from noded.channel_contract import AppChannel
 from noded.config.records import AppSpec
+from tenancy.fairness import Turn
 from tenancy.namespacing import StateNames, TopicNames
 from tenancy.tenant import Tenant
 
@@ -65,9 +67,9 @@ class AppSubscriptions(Protocol):
 class App:
     """A tenant at work: its record, its books, its components, its channel."""
 
-    __slots__ = ("channel", "metadata", "node", "pubsub", "spec", "state", "subscriptions", "tenant")
+    __slots__ = ("channel", "leave", "max_body_bytes", "metadata", "node", "pubsub", "ready", "spec", "state", "subscriptions", "tenant", "turn")
 
-    def __init__(self, spec: AppSpec, tenant: Tenant, node: "Node", channel: AppChannel | None) -> None:
+    def __init__(self, spec: AppSpec, tenant: Tenant, node: "Node", channel: AppChannel | None, max_body_bytes: int = 4 << 20) -> None:
         self.spec = spec
         self.tenant = tenant
         self.node = node
@@ -78,6 +80,19 @@ class App:
         self.metadata: dict[str, str] = {}
         """What the app PUT to /v1.0/metadata."""
         self.subscriptions: AppSubscriptions | None = None
+        self.ready = channel is None
+        """Whether the app was seen to answer on its channel; one that has none is always ready."""
+        self.max_body_bytes = spec.limits.request_bytes or max_body_bytes
+        """Of one request; more is refused."""
+        self.leave: Callable[[], None] = _nothing
+        """Ask the daemon to detach this app soon."""
+        self.turn = Turn()
+        """Its place in the order of tenants."""
+
+    def adopt(self, spec: AppSpec, max_body_bytes: int) -> None:
+        """Take a spec that differs in its limits only."""
+        self.spec = spec
+        self.max_body_bytes = spec.limits.request_bytes or max_body_bytes
 
     @property
     def app_id(self) -> str:
@@ -88,3 +103,7 @@ class App:
     def namespace(self) -> str:
         """The namespace it lives in."""
         return self.spec.namespace
+
+
+def _nothing() -> None:
+    """An app that no daemon attached has nowhere to leave."""

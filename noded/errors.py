@@ -179,6 +179,19 @@ BODY_READ = ErrorRow("ERR_BODY_READ", 400, Grpc.INVALID_ARGUMENT, "failed to rea
 BAD_ESCAPE = ErrorRow("ERR_MALFORMED_REQUEST", 400, Grpc.INVALID_ARGUMENT, 'invalid URL escape "{text}"')
 UNEXPECTED = ErrorRow("ERROR", 500, Grpc.INTERNAL, "{text}")
 UNAUTHORIZED = ErrorRow("Unauthorized", 401, Grpc.UNAUTHENTICATED, "Unauthorized", "Unauthorized", rich_http=False)
+DEADLINE_EXCEEDED = ErrorRow("ERR_DEADLINE_EXCEEDED", 504, Grpc.DEADLINE_EXCEEDED, "context deadline exceeded")
+"""The caller's grpc-timeout passed; gRPC only."""
+GRPC_UNREADABLE = ErrorRow("ERR_MALFORMED_REQUEST", 400, Grpc.INTERNAL, "{text}")
+"""A gRPC message that cannot be read; gRPC only."""
+GRPC_UNSERVED = ErrorRow("ERR_API_UNIMPLEMENTED", 501, Grpc.UNIMPLEMENTED, "unknown method {method}")
+"""A method of Dapr's API that this runtime does not serve; gRPC only."""
+PROXY_NO_APP_ID = ErrorRow(
+    "ERR_DIRECT_INVOKE",
+    404,
+    Grpc.UNKNOWN,
+    "cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata",
+)
+"""A foreign gRPC service is another app's, and no app was named; gRPC only."""
 QUOTA_EXCEEDED = ErrorRow("ERR_QUOTA_EXCEEDED", 429, Grpc.RESOURCE_EXHAUSTED, "{text}")
 
 # State.
@@ -219,6 +232,8 @@ STATE_SAVE = ErrorRow(
     "ERR_STATE_SAVE",
     rich_http=False,
 )
+UNREADABLE_VALUE = ErrorRow("ERR_STATE_SAVE", 400, Grpc.UNKNOWN, "{text}")
+"""An item that says it is JSON and is not; gRPC only."""
 STATE_KEY_EMPTY = ErrorRow(
     "ERR_STATE_SAVE", 400, Grpc.INVALID_ARGUMENT, "state key cannot be empty", "ERR_STATE_SAVE", rich_http=False
 )
@@ -273,6 +288,10 @@ STATE_QUERY_NOT_SUPPORTED = ErrorRow(
     "state store does not support querying",
     "DAPR_STATE_QUERYING_NOT_SUPPORTED",
 )
+
+# Health, metadata.
+HEALTH_NOT_READY = ErrorRow("ERR_HEALTH_NOT_READY", 500, Grpc.INTERNAL, "dapr is not ready: {text}")
+HEALTH_APPID_NOT_MATCH = ErrorRow("ERR_HEALTH_APPID_NOT_MATCH", 500, Grpc.INTERNAL, "dapr app-id does not match")
 
 # INVOKE. Source: daprd 1.18 pkg/messages/predefined.go; pkg/messaging/v1/util.go for an HTTP app's status on gRPC.
 DIRECT_INVOKE = ErrorRow("ERR_DIRECT_INVOKE", 500, Grpc.INTERNAL, "failed to invoke, id: {id}, err: {error}")

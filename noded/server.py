@@ -9,11 +9,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from socket import socket
 from typing import Protocol, cast
 
 from noded.app import App
 from tenancy.fairness import SLICE_BYTES, Turn, Turns
+from tenancy.identity import allowed, peer_of
 
 log = logging.getLogger("noded.server")
 
@@ -79,14 +79,14 @@ class Connection(asyncio.Protocol):
         "_wire",
         "_write_paused",
         "app",
-        "needs_token",
-        "slice_bytes",
+                "slice_bytes",
         "suspect_since",
+        "token",
     )
 
     def __init__(self, listener: "Listener") -> None:
         self.app = listener.app
-        self.needs_token = listener.needs_token
+        self.token = listener.token
         self.slice_bytes = SLICE_BYTES
         self.suspect_since: float | None = None
         self._serving = listener.serving
@@ -248,8 +248,11 @@ class Connection(asyncio.Protocol):
         identity = self.app.spec.identity
         if not identity.uids and not identity.gids:
             return True
-        sock = cast("socket | None", self._transport.get_extra_info("socket"))
-        return sock is not None and self.app.recognises(sock)
+        try:
+            peer = peer_of(self._transport.get_extra_info("socket"))
+        except OSError:
+            return False
+        return allowed(peer, identity.uids, identity.gids)
 
     def _unstash(self) -> None:
         """Feed what came while stalled, ahead of what waits its turn; then read on."""
@@ -284,11 +287,11 @@ class Connection(asyncio.Protocol):
 class Listener:
     """The open connections of one of an app's sockets."""
 
-    def __init__(self, app: App, serving: Serving, *, only_http2: bool, needs_token: bool) -> None:
+    def __init__(self, app: App, serving: Serving, *, only_http2: bool, token: bytes | None) -> None:
         self.app = app
         self.serving = serving
         self.only_http2 = only_http2
-        self.needs_token = needs_token
+        self.token = token
         self.connections: set[Connection] = set()
 
     def __call__(self) -> Connection:

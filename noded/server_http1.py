@@ -161,12 +161,11 @@ class Http1Exchange:
 class Http1Wire:
     """The server's side of one HTTP/1.1 connection."""
 
-    def __init__(self, link: Link, handle: Handler, streams: Decide, max_body_bytes: Callable[[], int]) -> None:
+    def __init__(self, link: Link, handle: Handler, streams: Decide) -> None:
         self.link = link
         self.pending: deque[Http1Exchange] = deque()  # in request order; bounded by MAX_PIPELINED
         self._handle = handle
         self._streams = streams
-        self._max_body_bytes = max_body_bytes
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: list[Header] = []
@@ -260,7 +259,7 @@ class Http1Wire:
         self._body_size += len(body)
         if self._exchange is not None:
             self._exchange.push(body)
-        elif self._body_size <= self._max_body_bytes():
+        elif self._body_size <= self.link.app.max_body_bytes:
             self._body.append(body)
 
     def on_message_complete(self) -> None:

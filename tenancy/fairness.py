@@ -1,7 +1,7 @@
-"""Whose turn it is: deficit round robin between tenants over bytes that nobody parsed yet.
+r"""Whose turn it is: deficit round robin between tenants over bytes that nobody parsed yet.
 
     reads -> offer() --- tenant has time left ----------------> fed to its parser at once
-                     \\-- it has none: its backlog -> round() -> fed in slices, a quantum per tenant, then the loop polls
+                     \-- none: its backlog -> round() -> fed in slices, a quantum per tenant, then the loop polls
 
 Cost is measured time. A tenant that used more than its quantum owes the difference. When nobody else waits, debts are
 forgotten and the quantum is longer, so nobody is held back for nobody's sake. No IO: the clock and the loop come in.

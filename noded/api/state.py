@@ -168,16 +168,16 @@ def refuse_query(app: App, store_name: str) -> ApiError:
     return STATE_QUERY_NOT_SUPPORTED.error(resource_info("state", store_name))
 
 
-def failure(row: ErrorRow, error: Exception, **fields: object) -> ApiError:
+def failure(row: ErrorRow, error: Exception, *, name: str = "", key: str = "") -> ApiError:
     """The answer to a write that one of the store's own errors ended."""
     if isinstance(error, EtagMismatch):
-        return row.error(text=_etag_text(error), http=409, grpc=Grpc.ABORTED, **fields)
+        return row.error(text=_etag_text(error), http=409, grpc=Grpc.ABORTED, name=name, key=key)
     if isinstance(error, InvalidEtag):
-        return row.error(text=_etag_text(error), http=400, grpc=Grpc.INVALID_ARGUMENT, **fields)
-    return row.error(text=error, **fields)
+        return row.error(text=_etag_text(error), http=400, grpc=Grpc.INVALID_ARGUMENT, name=name, key=key)
+    return row.error(text=error, name=name, key=key)
 
 
-def _raise_joined(row: ErrorRow, outcomes: Sequence[Exception | None], **fields: object) -> None:
+def _raise_joined(row: ErrorRow, outcomes: Sequence[Exception | None], *, name: str) -> None:
     """Raise what several items failed with as one error: of etags only when nothing else failed."""
     failed = [outcome for outcome in outcomes if outcome is not None]
     if not failed:
@@ -185,8 +185,8 @@ def _raise_joined(row: ErrorRow, outcomes: Sequence[Exception | None], **fields:
     text = "\n".join(_etag_text(each) if isinstance(each, EtagMismatch | InvalidEtag) else str(each) for each in failed)
     if all(isinstance(each, EtagMismatch | InvalidEtag) for each in failed):
         invalid = any(isinstance(each, InvalidEtag) for each in failed)
-        raise failure(row, InvalidEtag(text) if invalid else EtagMismatch(text), **fields)
-    raise row.error(text=text, **fields)
+        raise failure(row, InvalidEtag(text) if invalid else EtagMismatch(text), name=name)
+    raise row.error(text=text, name=name)
 
 
 def _etag_text(error: Exception) -> str:

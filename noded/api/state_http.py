@@ -21,7 +21,7 @@ from noded.api.state import (
     transact,
 )
 from noded.app import StateBinding
-from noded.calls import NO_CONTENT, HttpCall, Reply
+from noded.calls import NO_CONTENT, Header, HttpCall, Reply
 from noded.errors import (
     MALFORMED_BODY,
     MALFORMED_REQUEST,
@@ -87,7 +87,7 @@ async def get_http(call: HttpCall) -> Reply:
     item = await get(call.app, store, key)
     if item is None:
         return NO_CONTENT
-    headers = ((_ETAG, item.etag.encode()),)
+    headers: tuple[Header, ...] = ((_ETAG, item.etag.encode()),)
     if item.expires_at is not None:
         told = expiry_metadata(item).items()
         headers += tuple((b"metadata." + name.encode(), value.encode()) for name, value in told)

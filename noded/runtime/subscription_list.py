@@ -75,17 +75,17 @@ def describe(spec: SubscriptionSpec, kind: Kind) -> dict[str, object]:
     return listed | {"deadLetterTopic": spec.dead_letter_topic, "type": kind.value}
 
 
-class _Rule(Struct):
+class _Rule(Struct, frozen=True):
     match: str = ""
     path: str = ""
 
 
-class _Routes(Struct):
+class _Routes(Struct, frozen=True):
     rules: list[_Rule] = []
     default: str = ""
 
 
-class _Bulk(Struct):
+class _Bulk(Struct, frozen=True):
     enabled: bool = False
     maxmessagescount: int = 0
     maxawaitdurationms: int = 0

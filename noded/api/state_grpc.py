@@ -1,0 +1,123 @@
+"""State over gRPC. Source: dapr-api.md 2.2; `contentType: application/json` in an item's metadata makes it JSON."""
+
+from google.protobuf.empty_pb2 import Empty
+
+import msgspec
+
+from components.contract import ComponentError, Delete, StoreKey, Write
+from noded.api.state import (
+    delete,
+    delete_bulk,
+    draw_key,
+    expiry_metadata,
+    failure,
+    find_store,
+    find_transactional,
+    get,
+    get_bulk,
+    parse_ttl,
+    refuse_query,
+    save,
+    transact,
+)
+from noded.app import StateBinding
+from noded.calls import GrpcCall
+from noded.errors import NOT_SUPPORTED_STATE_OPERATION, STATE_KEY_EMPTY, STATE_SAVE, STATE_TRANSACTION, UNREADABLE_VALUE
+from noded.proto import common_pb2, state_pb2
+
+_FIRST_WRITE = common_pb2.StateOptions.CONCURRENCY_FIRST_WRITE
+_EMPTY = Empty()
+
+
+async def get_grpc(call: GrpcCall, request: state_pb2.GetStateRequest) -> state_pb2.GetStateResponse:
+    """GetState: a missing key is an empty answer."""
+    item = await get(call.app, request.store_name, request.key)
+    if item is None:
+        return state_pb2.GetStateResponse()
+    if item.expires_at is None:
+        return state_pb2.GetStateResponse(data=item.value, etag=item.etag)
+    return state_pb2.GetStateResponse(data=item.value, etag=item.etag, metadata=expiry_metadata(item))
+
+
+async def get_bulk_grpc(call: GrpcCall, request: state_pb2.GetBulkStateRequest) -> state_pb2.GetBulkStateResponse:
+    """GetBulkState: one item per key, in order."""
+    keys = list(request.keys)
+    found = await get_bulk(call.app, request.store_name, keys)
+    answer = state_pb2.GetBulkStateResponse()
+    for key, item in zip(keys, found, strict=True):
+        if item is None:
+            answer.items.add(key=key)
+        else:
+            answer.items.add(key=key, data=item.value, etag=item.etag, metadata=expiry_metadata(item))
+    return answer
+
+
+async def save_grpc(call: GrpcCall, request: state_pb2.SaveStateRequest) -> Empty:
+    """SaveState."""
+    binding = find_store(call.app, request.store_name)
+    if request.states:
+        await save(binding, [_save_item(binding, item) for item in request.states])
+    return _EMPTY
+
+
+async def delete_grpc(call: GrpcCall, request: state_pb2.DeleteStateRequest) -> Empty:
+    """DeleteState."""
+    await delete(find_store(call.app, request.store_name), request.key, request.etag.value)
+    return _EMPTY
+
+
+async def delete_bulk_grpc(call: GrpcCall, request: state_pb2.DeleteBulkStateRequest) -> Empty:
+    """DeleteBulkState."""
+    binding = find_store(call.app, request.store_name)
+    if request.states:
+        deletes = [Delete(draw_key(binding, item.key), item.etag.value or None) for item in request.states]
+        await delete_bulk(binding, deletes)
+    return _EMPTY
+
+
+async def transact_grpc(call: GrpcCall, request: state_pb2.ExecuteStateTransactionRequest) -> Empty:
+    """ExecuteStateTransaction: all operations or none."""
+    binding = find_transactional(call.app, request.storeName)
+    operations = [_operation(binding, each) for each in request.operations]
+    if operations:
+        await transact(binding, operations)
+    return _EMPTY
+
+
+async def query_grpc(call: GrpcCall, request: state_pb2.QueryStateRequest) -> state_pb2.QueryStateResponse:
+    """QueryStateAlpha1: no store here has it."""
+    raise refuse_query(call.app, request.store_name)
+
+
+def _save_item(binding: StateBinding, item: common_pb2.StateItem) -> Write:
+    if not item.key:
+        raise STATE_KEY_EMPTY.error()
+    key = draw_key(binding, item.key)
+    value = item.value
+    if item.metadata and item.metadata.get("contentType") == "application/json":
+        try:
+            msgspec.json.decode(value, type=msgspec.Raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UNREADABLE_VALUE.error(text=error) from error
+    try:
+        return _write(key, item)
+    except ComponentError as error:
+        raise failure(STATE_SAVE, error, name=binding.name) from error
+
+
+def _write(key: StoreKey, item: common_pb2.StateItem) -> Write:
+    ttl = parse_ttl(item.metadata) if item.metadata else None
+    return Write(key, item.value, item.etag.value or None, item.options.concurrency == _FIRST_WRITE, ttl)
+
+
+def _operation(binding: StateBinding, each: state_pb2.TransactionalStateOperation) -> Write | Delete:
+    item = each.request
+    key = draw_key(binding, item.key)
+    if each.operationType == "delete":
+        return Delete(key, item.etag.value or None)
+    if each.operationType != "upsert":
+        raise NOT_SUPPORTED_STATE_OPERATION.error(operation=each.operationType)
+    try:
+        return _write(key, item)
+    except ComponentError as error:
+        raise STATE_TRANSACTION.error(text=error) from error

@@ -1,0 +1,267 @@
+"""The daemon: every lifetime, nested in the order of shutdown.
+
+    components (closed last)
+      deliveries and subscriptions
+        attached apps: sockets, connections, requests
+          the operator's side, signals (stopped first)
+
+Start: sockets answer before the operator's side is imported. SIGTERM: stop accepting, finish what is under way up to
+a deadline, end deliveries, close components. SIGHUP: read resources again.
+"""
+
+import gc
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+
+import trio
+
+from components.contract import Ledger, Surroundings
+from noded import http_heads
+from noded.app import App
+from noded.attachment import Attachment, make_channel
+from noded.backends import Backends
+from noded.config.catalogue import Catalogue
+from noded.config.instantiate import default_resources
+from noded.config.load import load_resources
+from noded.config.records import AppSpec, Resources, Settings
+from noded.dispatch import Dispatcher
+from noded.host import SWITCH_INTERVAL_SECONDS, Host
+from noded.node import Node
+from noded.notify import Notifier
+from noded.routes import OPERATIONS, grpc_table, http_table
+from noded.server import Connection, Serving, sweep
+from noded.server_grpc import GrpcDispatcher
+from noded.server_http1 import Http1Wire
+from noded.server_http2 import Http2Wire
+from noded.sockets import DirectoryLock
+from tenancy.fairness import Turns
+from tenancy.tenant import NO_QUOTA, Quota, Tenants
+
+log = logging.getLogger("noded")
+
+GC_THRESHOLDS = (50_000, 20, 50)
+"""The data path makes few cycles; Python's default would look for them seventy times as often."""
+
+
+class Daemon:
+    """One running noded: what the operator's side sees and does."""
+
+    def __init__(self, settings: Settings, host: Host) -> None:
+        self.settings = settings
+        self.host = host
+        self.started_at = time.time()
+        self.node = Node(settings.tracing_sampling_rate)
+        self.tenants = Tenants(operations=len(OPERATIONS), clock=time.time)
+        self.attachments: dict[tuple[str, str], Attachment] = {}  # {(namespace, app id): attachment}
+        self.resources = Resources()
+        self.problems: tuple[str, ...] = ()
+        """What was wrong with the resources when they were last read."""
+        self.stopping = trio.Event()
+        self.turns = Turns(time.perf_counter_ns, host.loop.call_soon)
+        self.serving = self._serving()
+        self._catalogue = Catalogue()
+        self._declared: set[tuple[str, str]] = set()  # apps that resources name; others came by `noded run`
+        self._changing = trio.Lock()
+        self.backends: Backends
+        self._nursery: trio.Nursery
+
+    # The lifetime.
+
+    async def serve(self) -> None:
+        """Run until SIGTERM or SIGINT. Raises SocketError when another daemon has the directories."""
+        locks = [DirectoryLock(self.settings.state_dir, "state directory")]
+        locks.insert(0, DirectoryLock(self.settings.run_dir, "run directory"))
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        gc.set_threshold(*GC_THRESHOLDS)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                self.backends = Backends(nursery, self.tenants.books, self._surroundings)
+                self.backends.on_ready = partial(nursery.start_soon, self._rebind)
+                nursery.start_soon(self._tick)
+                await self._serve(Notifier())
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.backends.aclose()
+            for lock in locks:
+                lock.release()
+            log.info("stopped")
+
+    async def _serve(self, notifier: Notifier) -> None:
+        self.host.on_signal(signal.SIGTERM, self.stopping.set)
+        self.host.on_signal(signal.SIGINT, self.stopping.set)
+        self.host.on_signal(signal.SIGHUP, partial(self._nursery.start_soon, self.reload))
+        await self.reload()
+        async with trio.open_nursery() as operators:
+            operators.start_soon(self._open_admin)
+            operators.start_soon(notifier.watchdog)
+            gc.collect()
+            gc.freeze()
+            log.info("ready: %d apps under %s", len(self.attachments), self.settings.run_dir)
+            notifier.ready(f"{len(self.attachments)} apps")
+            await self.stopping.wait()
+            notifier.stopping()
+            log.info("stopping: finishing what is under way, for %g s at most", self.settings.drain_seconds)
+            await self._drain()
+            operators.cancel_scope.cancel()
+
+    async def _drain(self) -> None:
+        for attachment in self.attachments.values():
+            attachment.stop_listening()
+        async with trio.open_nursery() as closing:
+            for attachment in tuple(self.attachments.values()):
+                closing.start_soon(self._detach, attachment)
+
+    async def _open_admin(self) -> None:
+        """The operator's side: imported now, when the apps' sockets already answer."""
+        from noded.admin.serve import serve_admin  # noqa: PLC0415 - Quart takes a second to import
+
+        await serve_admin(self)
+
+    async def _tick(self) -> None:
+        """Once a second: the Date header, and peers that used up their time."""
+        while True:
+            http_heads.tick(time.time())
+            sweep(self.serving)
+            await trio.sleep(1.0)
+
+    # Apps.
+
+    async def attach(self, spec: AppSpec) -> Attachment:
+        """Attach an app. Raises ValueError when it is attached already, SocketError and the like otherwise."""
+        async with self._changing:
+            return await self._attach(spec)
+
+    async def detach(self, namespace: str, app_id: str) -> bool:
+        """Detach an app. False when there is none of that name."""
+        attachment = self.attachments.get((namespace, app_id))
+        if attachment is None:
+            return False
+        await self._detach(attachment)
+        return True
+
+    async def _attach(self, spec: AppSpec) -> Attachment:
+        channel = make_channel(spec, self.host)
+        tenant = self.tenants.attach(spec.namespace, spec.app_id, spec.limits)
+        app = App(spec, tenant, self.node, channel, self.settings.max_body_bytes)
+        app.leave = partial(self._nursery.start_soon, self._leave, app)
+        try:
+            await self.backends.bind(app, self.resources.components)
+            attachment = await Attachment.open(
+                app, self.serving, self.settings.run_dir, self.host, self.resources.subscriptions, self._nursery
+            )
+        except BaseException:
+            self.tenants.detach(tenant)
+            raise
+        self.node.add(app)
+        self.attachments[spec.namespace, spec.app_id] = attachment
+        log.info("app %s attached", tenant.id)
+        return attachment
+
+    async def _detach(self, attachment: Attachment) -> None:
+        app = attachment.app
+        self.attachments.pop((app.namespace, app.app_id), None)
+        self.node.remove(app)
+        await attachment.close(self.settings.drain_seconds)
+        self.tenants.detach(app.tenant)
+        log.info("app %s detached", app.tenant.id)
+
+    async def _leave(self, app: App) -> None:
+        """The app asked to be let go."""
+        attachment = self.attachments.get((app.namespace, app.app_id))
+        if attachment is not None and attachment.app is app:
+            await self._detach(attachment)
+
+    # Resources.
+
+    async def reload(self) -> None:
+        """Read the resources and make them hold. A bad file keeps its last good version."""
+        async with self._changing:
+            await self._reload()
+
+    async def _reload(self) -> None:
+        loaded = await trio.to_thread.run_sync(load_resources, self.settings.resources_paths)
+        self.problems = tuple(str(problem) for problem in loaded.problems)
+        for problem in self.problems:
+            log.error("resources: %s", problem)
+        for warning in loaded.warnings:
+            log.warning("resources: %s", warning)
+        resources = self._catalogue.merge(loaded)
+        if not resources.components:
+            defaults = default_resources(self.settings.state_dir)
+            resources = replace(resources, components=defaults.components)
+        self.resources = resources
+        self._apply_quotas(resources)
+        await self.backends.configure(resources.components)
+        for attachment in tuple(self.attachments.values()):
+            await self.backends.bind(attachment.app, resources.components)
+            attachment.reload(resources.subscriptions)
+        await self._apply_apps(resources.apps)
+
+    def _apply_quotas(self, resources: Resources) -> None:
+        now = time.perf_counter()
+        wanted = {quota.namespace: Quota(quota.per_app, quota.total) for quota in resources.quotas}
+        for namespace in self.tenants.quota_namespaces() - set(wanted):
+            self.tenants.set_quota(namespace, NO_QUOTA, now)
+        for namespace, quota in wanted.items():
+            self.tenants.set_quota(namespace, quota, now)
+
+    async def _apply_apps(self, specs: Iterable[AppSpec]) -> None:
+        wanted = {(spec.namespace, spec.app_id): spec for spec in specs}
+        for key in self._declared - set(wanted):
+            await self.detach(*key)
+        for key, spec in wanted.items():
+            await self._apply_app(key, spec)
+        self._declared = set(wanted)
+
+    async def _apply_app(self, key: tuple[str, str], spec: AppSpec) -> None:
+        current = self.attachments.get(key)
+        if current is not None:
+            if replace(current.app.spec, limits=spec.limits, origin=spec.origin) == spec:
+                self.tenants.set_limits(current.app.tenant, spec.limits, time.perf_counter())
+                current.app.adopt(spec, self.settings.max_body_bytes)
+                return
+            await self._detach(current)
+        try:
+            await self._attach(spec)
+        except (OSError, ValueError, RuntimeError) as error:
+            log.error("app %s of namespace %s is not attached: %s", spec.app_id, spec.namespace, error)  # noqa: TRY400
+            self.problems += (f"app {spec.namespace}/{spec.app_id}: {error}",)
+
+    async def _rebind(self) -> None:
+        """A component opened late: give it to the apps."""
+        async with self._changing:
+            for attachment in tuple(self.attachments.values()):
+                await self.backends.bind(attachment.app, self.resources.components)
+                attachment.reload(self.resources.subscriptions)
+
+    # What connections and components are lent.
+
+    def _serving(self) -> Serving:
+        dispatcher = Dispatcher(http_table(), self.turns)
+        grpc = GrpcDispatcher(grpc_table(), self.turns, self.host.loop.call_later)
+
+        def http1(connection: Connection) -> Http1Wire:
+            token = connection.token
+            handle = dispatcher.http if token is None else partial(dispatcher.http_with_token, token)
+            return Http1Wire(connection, handle, dispatcher.streams)
+
+        def http2(connection: Connection) -> Http2Wire:
+            token = connection.token
+            handle = dispatcher.http if token is None else partial(dispatcher.http_with_token, token)
+            return Http2Wire(connection, handle, dispatcher.streams, partial(grpc.open, token), self._seconds)
+
+        return Serving(self.turns, http1, http2, self.host.loop.time, set())
+
+    def _seconds(self) -> float:
+        return self.turns.now_ns * 1e-9
+
+    def _surroundings(self, ledger: Ledger) -> Surroundings:
+        loop = self.host.loop
+        return Surroundings(loop.call_soon_threadsafe, loop.call_later, time.time, self.settings.state_dir, ledger)

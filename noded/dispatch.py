@@ -1,0 +1,158 @@
+"""The spine of a request: find its operation, admit its tenant, do it, answer, account.
+
+    wire -> http() -> route -> gate.admit -> handler, stepped in place -> reply -> gate.release, usage
+
+No task is made: a handler runs where the bytes arrived, and one that waits for a commit is resumed by it.
+An error of any kind ends in an answer here; it never reaches the connection.
+"""
+
+import logging
+import math
+from collections.abc import Coroutine
+from functools import partial
+from hmac import compare_digest
+from typing import Any
+
+from components.completion import Completion
+from noded.calls import TEXT, HttpCall, Reply
+from noded.errors import BODY_READ, QUOTA_EXCEEDED, QUOTA_FAILURE, RETRY_INFO, UNEXPECTED, ApiError
+from noded.lanes import NotInline
+from noded.route_table import Candidate, RouteTable
+from tenancy.admission import LimitExceeded, Refusal
+from tenancy.fairness import Turns
+from tenancy.tenant import Tenant
+
+Running = Coroutine[Any, None, Reply]
+"""A handler on its way: yields what it waits for, returns the answer."""
+
+log = logging.getLogger("noded.dispatch")
+
+_BAD_REQUEST = Reply(400, b"400 Bad Request", TEXT)
+_UNAUTHORIZED = Reply(401, b"invalid api token\n", TEXT)
+_TOO_LARGE = "http: request body too large"
+
+
+class Dispatcher:
+    """Runs HTTP requests for every connection of the daemon."""
+
+    def __init__(self, table: RouteTable, turns: Turns) -> None:
+        self._table = table
+        self._turns = turns
+
+    def http(self, call: HttpCall) -> None:
+        """Answer one request, now or when its handler has what it waits for."""
+        try:
+            candidate = self._table.find(call)
+        except ApiError:
+            call.exchange.reply(_BAD_REQUEST)
+            return
+        route = candidate.route
+        if route.limited:
+            tenant = call.app.tenant
+            refusal = tenant.gate.admit(self._turns.now_ns * 1e-9, len(call.body))
+            if refusal is not None:
+                tenant.refused(refusal)
+                call.exchange.reply(error_reply(quota_exceeded(refusal)))
+                return
+        if route.handler is None:
+            self._stream(call, candidate)
+        elif call.too_large:
+            self._finish(call, candidate, error_reply(BODY_READ.error(text=_TOO_LARGE)))
+        else:
+            self._step(call, candidate, route.handler(call))
+
+    def http_with_token(self, token: bytes, call: HttpCall) -> None:
+        """As `http`, for a listener whose callers must know the app's token."""
+        given = call.header(b"dapr-api-token")
+        if not compare_digest(given or b"", token) and not _is_health(call):
+            call.exchange.reply(_UNAUTHORIZED)
+            return
+        call.headers = [field for field in call.headers if field[0] != b"dapr-api-token"]
+        self.http(call)
+
+    def streams(self, call: HttpCall) -> bool:
+        """Whether the request's body goes to its handler piece by piece."""
+        try:
+            return self._table.find(call).route.handler is None
+        except ApiError:
+            return False
+
+    def _step(self, call: HttpCall, candidate: Candidate, running: Running) -> None:
+        """Run the handler until it ends or waits; what it waits for comes back here."""
+        try:
+            waits_for = running.send(None)
+        except StopIteration as end:
+            self._finish(call, candidate, end.value)
+        except Exception as error:  # noqa: BLE001 - a request's failure is its own
+            self._finish(call, candidate, self._failed(call, error))
+        else:
+            if isinstance(waits_for, Completion):
+                waits_for.on_done(partial(self._step, call, candidate, running))
+            else:
+                running.close()
+                self._finish(call, candidate, self._failed(call, NotInline(f"{waits_for!r} awaited in place")))
+
+    def _stream(self, call: HttpCall, candidate: Candidate) -> None:
+        app = call.app
+        size = len(call.body)
+
+        def ended(status: int, sent: int) -> None:
+            app.tenant.gate.release(self._turns.now_ns * 1e-9, sent)
+            app.tenant.usage.served(candidate.index, status, size, sent)
+
+        call.exchange.ended = ended
+        raw = candidate.route.raw
+        assert raw is not None
+        try:
+            raw(call)
+        except Exception as error:  # noqa: BLE001 - as in _step
+            call.exchange.reply(self._failed(call, error))
+
+    def _finish(self, call: HttpCall, candidate: Candidate, reply: Reply) -> None:
+        call.exchange.reply(reply)
+        tenant = call.app.tenant
+        size = len(reply.body)
+        if candidate.route.limited:
+            tenant.gate.release(self._turns.now_ns * 1e-9, size)
+        tenant.usage.served(candidate.index, reply.status, len(call.body), size)
+
+    def _failed(self, call: HttpCall, error: Exception) -> Reply:
+        return error_reply(as_api_error(call.app.tenant, error))
+
+
+def as_api_error(tenant: Tenant, error: BaseException) -> ApiError:
+    """What an app is told of any failure; one that nobody foresaw is logged and counted."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, LimitExceeded):
+        tenant.refused(error.refusal)
+        return quota_exceeded(error.refusal)
+    tenant.usage.errors += 1
+    log.error("request failed", exc_info=error, extra={"app": tenant.id})
+    return UNEXPECTED.error(text=f"internal error: {type(error).__name__}; the daemon's log says more")
+
+
+def quota_exceeded(refusal: Refusal) -> ApiError:
+    """Say which limit, whose, how much, and when to try again."""
+    error = QUOTA_EXCEEDED.error(
+        {
+            "@type": QUOTA_FAILURE,
+            "violations": [{"subject": refusal.subject, "description": f"{refusal.limit} {refusal.allowed:g}"}],
+        },
+        {"@type": RETRY_INFO, "retry_delay": f"{refusal.retry_after_seconds:.3f}s"},
+        text=refusal,
+    )
+    error.retry_after_seconds = refusal.retry_after_seconds
+    return error
+
+
+def error_reply(error: ApiError) -> Reply:
+    """An error on HTTP: shape A or B, with Retry-After where waiting helps."""
+    if error.retry_after_seconds is None:
+        return Reply(error.http, error.json())
+    seconds = b"%d" % max(1, math.ceil(error.retry_after_seconds))
+    return Reply(error.http, error.json(), headers=((b"retry-after", seconds),))
+
+
+def _is_health(call: HttpCall) -> bool:
+    return call.method == b"GET" and call.path in (b"/v1.0/healthz", b"/v1.0/healthz/outbound")

@@ -1,0 +1,29 @@
+"""How a gRPC method finds its handler. The table itself is `routes.py`."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+from noded.calls import GrpcCall, GrpcStream
+
+UnaryHandler = Callable[[GrpcCall, Any], Coroutine[Any, Any, Message]]
+StreamHandler = Callable[[GrpcCall, GrpcStream], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcMethod:
+    """One method of the service `dapr.proto.runtime.v1.Dapr`."""
+
+    operation: str
+    """As in the route table: what usage and metrics count by."""
+    names: tuple[str, ...]
+    """The method's name and its older spellings."""
+    request: type[Message] | None = None
+    unary: UnaryHandler | None = None
+    stream: StreamHandler | None = None
+    """Instead of `unary`: takes the messages itself."""
+    limited: bool = True
+    index: int = 0
+    """Of the operation in the tenant's counters; filled when the table is made."""

@@ -1,0 +1,124 @@
+"""How a path finds its operation. The table itself is `routes.py`.
+
+Matched on the escaped path after cleaning (`//`, `.`, `..` collapse, one trailing slash is tolerated), as daprd does;
+the route's {fields} are decoded by query rules afterwards. What matches nothing falls to service invocation.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+from dataclasses import dataclass
+
+from noded.calls import HttpCall, Reply
+from noded.query import unescape
+
+Handler = Callable[[HttpCall], Coroutine[Any, Any, Reply]]
+RawHandler = Callable[[HttpCall], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRoute:
+    """One operation's face on HTTP."""
+
+    operation: str
+    """Dapr's name of it, as on gRPC: what usage and metrics count by."""
+    methods: tuple[str, ...]
+    versions: tuple[str, ...]
+    """As in the path: v1.0, v1.0-alpha1."""
+    pattern: str
+    """After the version; {field} is one segment, a last {field...} is all the rest."""
+    handler: Handler | None = None
+    raw: RawHandler | None = None
+    """Instead of `handler`: takes the whole exchange, its body streamed."""
+    limited: bool = True
+    """Whether the tenant's rates apply; health must answer always."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A route made ready to match."""
+
+    route: HttpRoute
+    index: int
+    """Of the operation in the tenant's counters."""
+    literals: tuple[tuple[int, bytes], ...]
+    """(segment, what it must be)."""
+    fields: tuple[int, ...]
+    """Segments that are {fields}."""
+    tail: int | None
+    """First segment of a {field...}."""
+
+
+class RouteTable:
+    """All HTTP routes, by method, version, first word and number of segments."""
+
+    def __init__(self, routes: Iterable[HttpRoute], fallback: HttpRoute, index: Callable[[str], int]) -> None:
+        self._exact: dict[tuple[bytes, bytes, bytes, int], list[Candidate]] = {}
+        self._tails: dict[tuple[bytes, bytes, bytes], list[Candidate]] = {}
+        self.fallback = Candidate(fallback, index(fallback.operation), (), (), None)
+        for route in routes:
+            self._add(route, index(route.operation))
+
+    def find(self, call: HttpCall) -> Candidate:
+        """The route of a call, whose params are set; `fallback` where none matches.
+
+        Raises ApiError for a broken %-escape.
+        """
+        path = call.path
+        if b"//" in path or b"/." in path or path[-1:] == b"/":
+            path = clean(path)
+        parts = path.split(b"/")
+        if len(parts) < 3:
+            return self.fallback
+        found = self._exact.get((call.method, parts[1], parts[2], len(parts)))
+        for candidate in found or ():
+            for at, word in candidate.literals:
+                if parts[at] != word:
+                    break
+            else:
+                call.params = [unescape(parts[at]) for at in candidate.fields]
+                return candidate
+        return self._find_tail(call, parts)
+
+    def _find_tail(self, call: HttpCall, parts: list[bytes]) -> Candidate:
+        for candidate in self._tails.get((call.method, parts[1], parts[2]), ()):
+            tail = candidate.tail or 0
+            if len(parts) > tail and all(parts[at] == word for at, word in candidate.literals):
+                call.params = [
+                    *(unescape(parts[at]) for at in candidate.fields),
+                    unescape(b"/".join(parts[tail:])),
+                ]
+                return candidate
+        return self.fallback
+
+    def _add(self, route: HttpRoute, index: int) -> None:
+        words = route.pattern.split("/")
+        tail = len(words) + 1 if words[-1].endswith("...}") else None
+        plain = words[:-1] if tail else words
+        literals = tuple((at, word.encode()) for at, word in enumerate(plain, 2) if at > 2 and word[0] != "{")
+        fields = tuple(at for at, word in enumerate(plain, 2) if word[0] == "{")
+        candidate = Candidate(route, index, literals, fields, tail)
+        first = words[0].encode()
+        for method in route.methods:
+            for version in route.versions:
+                key = (method.encode(), version.encode(), first)
+                if tail:
+                    self._tails.setdefault(key, []).append(candidate)
+                else:
+                    self._exact.setdefault((*key, len(words) + 2), []).append(candidate)
+
+
+def clean(path: bytes) -> bytes:
+    """Collapse `//`, `.` and `..`, and drop one trailing slash."""
+    kept: list[bytes] = []
+    for part in path.split(b"/"):
+        if part == b"..":
+            if kept:
+                kept.pop()
+        elif part not in (b"", b"."):
+            kept.append(part)
+    return b"/" + b"/".join(kept)
+
+
+def operations(routes: Iterable[HttpRoute], methods: Iterable[str]) -> Sequence[str]:
+    """Every operation's name once, in a fixed order: the index that counters use."""
+    return tuple(dict.fromkeys([*(route.operation for route in routes), *methods]))

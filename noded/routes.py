@@ -1,0 +1,70 @@
+"""The one table of operations: every path and every gRPC method the runtime serves. Source: dapr-api.md 1.2 and 2.2."""
+
+from dataclasses import replace
+from typing import Final
+
+from noded.api import health, invoke, metadata, pubsub, state_grpc, state_http
+from noded.api.invoke_grpc import invoke_service
+from noded.grpc_table import GrpcMethod
+from noded.proto import invoke_pb2, metadata_pb2, pubsub_pb2, state_pb2
+from noded.route_table import HttpRoute, RouteTable, operations
+from noded.runtime.streaming import subscribe_topic_events
+
+V1: Final = ("v1.0",)
+ALPHA: Final = ("v1.0-alpha1",)
+GET: Final = ("GET",)
+WRITE: Final = ("POST", "PUT")
+
+HTTP_ROUTES: Final = (
+    HttpRoute("GetState", GET, V1, "state/{store}/{key}", state_http.get_http),
+    HttpRoute("SaveState", WRITE, V1, "state/{store}", state_http.save_http),
+    HttpRoute("DeleteState", ("DELETE",), V1, "state/{store}/{key}", state_http.delete_http),
+    HttpRoute("GetBulkState", WRITE, V1, "state/{store}/bulk", state_http.get_bulk_http),
+    HttpRoute("ExecuteStateTransaction", WRITE, V1, "state/{store}/transaction", state_http.transact_http),
+    HttpRoute("QueryStateAlpha1", WRITE, ALPHA, "state/{store}/query", state_http.query_http),
+    HttpRoute("PublishEvent", WRITE, V1, "publish/{pubsub}/{topic...}", pubsub.publish_http),
+    HttpRoute("GetMetadata", GET, V1, "metadata", metadata.get_http),
+    HttpRoute("SetMetadata", ("PUT",), V1, "metadata/{key}", metadata.put_http),
+    HttpRoute("Healthz", GET, V1, "healthz", health.healthz_http, limited=False),
+    HttpRoute("HealthzOutbound", GET, V1, "healthz/outbound", health.outbound_http, limited=False),
+    HttpRoute("Shutdown", ("POST",), V1, "shutdown", health.shutdown_http),
+)
+INVOKE: Final = HttpRoute("InvokeService", (), V1, "invoke/{id}/method/{method...}", raw=invoke.invoke_http)
+"""Everything no other route matches: any verb but CONNECT, by path, by dapr-app-id, or by Basic authorization."""
+
+_GRPC: Final = (
+    GrpcMethod("GetState", ("GetState",), state_pb2.GetStateRequest, state_grpc.get_grpc),
+    GrpcMethod("GetBulkState", ("GetBulkState",), state_pb2.GetBulkStateRequest, state_grpc.get_bulk_grpc),
+    GrpcMethod("SaveState", ("SaveState",), state_pb2.SaveStateRequest, state_grpc.save_grpc),
+    GrpcMethod("DeleteState", ("DeleteState",), state_pb2.DeleteStateRequest, state_grpc.delete_grpc),
+    GrpcMethod("DeleteBulkState", ("DeleteBulkState",), state_pb2.DeleteBulkStateRequest, state_grpc.delete_bulk_grpc),
+    GrpcMethod(
+        "ExecuteStateTransaction",
+        ("ExecuteStateTransaction",),
+        state_pb2.ExecuteStateTransactionRequest,
+        state_grpc.transact_grpc,
+    ),
+    GrpcMethod("QueryStateAlpha1", ("QueryStateAlpha1",), state_pb2.QueryStateRequest, state_grpc.query_grpc),
+    GrpcMethod("PublishEvent", ("PublishEvent",), pubsub_pb2.PublishEventRequest, pubsub.publish_grpc),
+    GrpcMethod("SubscribeTopicEventsAlpha1", ("SubscribeTopicEventsAlpha1",), stream=subscribe_topic_events),
+    GrpcMethod("InvokeService", ("InvokeService",), invoke_pb2.InvokeServiceRequest, invoke_service),
+    GrpcMethod("GetMetadata", ("GetMetadata",), metadata_pb2.GetMetadataRequest, metadata.get_grpc),
+    GrpcMethod("SetMetadata", ("SetMetadata",), metadata_pb2.SetMetadataRequest, metadata.set_grpc),
+    GrpcMethod("Shutdown", ("Shutdown",), metadata_pb2.ShutdownRequest, health.shutdown_grpc),
+)
+
+OPERATIONS: Final = operations((*HTTP_ROUTES, INVOKE), (method.operation for method in _GRPC))
+"""Names by index, as tenants count them."""
+GRPC_METHODS: Final = tuple(replace(method, index=OPERATIONS.index(method.operation)) for method in _GRPC)
+
+
+def http_table() -> RouteTable:
+    """The HTTP routes, ready to match."""
+    return RouteTable(HTTP_ROUTES, INVOKE, OPERATIONS.index)
+
+
+def grpc_table() -> dict[bytes, GrpcMethod]:
+    """The gRPC methods by path."""
+    return {
+        b"/dapr.proto.runtime.v1.Dapr/" + name.encode(): method for method in GRPC_METHODS for name in method.names
+    }
