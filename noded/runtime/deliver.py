@@ -16,7 +16,7 @@ from noded.channel_contract import AppChannel, AppResponse, ChannelError
 from noded.config.records import SubscriptionSpec
 from noded.runtime import events
 from noded.runtime.dead_letter import Outcome, conclude
-from noded.runtime.deliveries import Deliveries
+from noded.runtime.deliveries import Deliveries, run
 from noded.runtime.events import Event, NotAnEvent
 from noded.runtime.routes import Routes
 
@@ -51,7 +51,7 @@ class HttpSubscription:
 
     def begin(self, delivery: Delivery) -> None:
         """Send it to the app."""
-        self._deliveries.run(self._binding.broker, self._deliver(delivery))
+        run(self._deliver(delivery))
 
     def close(self) -> None:
         """Begin no more deliveries; those under way go on, though the broker no longer listens."""

@@ -1,4 +1,4 @@
-"""One app's deliveries: how many are with it at one moment (`deliveries_in_flight`), and the lane each runs in.
+"""One app's deliveries: how many are with it at one moment (`deliveries_in_flight`), and those that wait.
 
 Above the limit deliveries wait here, in order, held by credit that their subscriptions gave the broker: so this queue
 is bounded by the sum of the subscriptions' `max_in_flight`, and the broker keeps the rest.
@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import trio
 
-from components.contract import Delivery, PubSub
+from components.contract import Delivery
 from noded.calls import StreamClosed
-from noded.lanes import in_trio, step
+from noded.lanes import step
 from tenancy.tenant import Tenant
 
 log = logging.getLogger("noded.deliver")
@@ -36,7 +36,7 @@ class Deliveries:
     """One app's deliveries under way, and those that wait for room."""
 
     def __init__(self, tenant: Tenant, task: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-        """Make one. `task` runs a coroutine as a trio task of the app's subscriptions."""
+        """Make one. `task` runs a coroutine as a trio task of the app's subscriptions: only waiting needs it."""
         self._tenant = tenant
         self._task = task
         self._waiting: deque[tuple[Recipient, Delivery]] = deque()
@@ -59,13 +59,6 @@ class Deliveries:
         self._tenant.gate.free(LIMIT)
         if self._waiting:
             self._serve()
-
-    def run(self, broker: PubSub, delivery: Coroutine[Any, Any, None]) -> None:
-        """Run what may publish at `broker`: in place, or as a task where the broker needs one."""
-        if broker.inline:
-            step(delivery, _ended)
-        else:
-            self._task(_contained(delivery))
 
     def forget(self, recipient: Recipient) -> None:
         """Drop what waits for a closed subscription; the broker has it back already."""
@@ -103,11 +96,9 @@ class Deliveries:
             self._serve()
 
 
-async def _contained(delivery: Coroutine[Any, Any, None]) -> None:
-    try:
-        await in_trio(delivery)
-    except Exception as error:  # noqa: BLE001 - a delivery's failure is its own
-        _ended(None, error)
+def run(delivery: Coroutine[Any, Any, None]) -> None:
+    """Run a delivery in place: it awaits the app's channel and, for a dead letter, the broker; both Completions."""
+    step(delivery, _ended)
 
 
 def _ended(_: None, error: BaseException | None) -> None:

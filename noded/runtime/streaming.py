@@ -6,7 +6,6 @@ client has room for it, so a slow reader holds its credit and no memory beyond o
 Source: dapr-api.md 2.2; daprd 1.18 pkg/api/grpc/subscribe.go, pkg/runtime/pubsub/streamer.
 """
 
-import logging
 import time
 from collections import deque
 
@@ -16,10 +15,9 @@ from components.contract import Delivery, SubscribeRequest, Verdict
 from noded import errors
 from noded.api.pubsub import not_found
 from noded.app import App, PubSubBinding
-from noded.calls import GrpcCall, GrpcStream, StreamClosed
+from noded.calls import GrpcCall, GrpcStream
 from noded.config.records import RouteRule, SubscriptionSpec
 from noded.errors import ApiError
-from noded.lanes import step
 from noded.proto.events_pb2 import TopicEventRequest, TopicEventResponse
 from noded.proto.pubsub_pb2 import (
     SubscribeTopicEventsRequestAlpha1,
@@ -30,13 +28,12 @@ from noded.proto.pubsub_pb2 import (
 from noded.runtime import events
 from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliver import is_raw
+from noded.runtime.deliveries import run
 from noded.runtime.events import NotAnEvent
 from noded.runtime.subscription import LIMIT, MAX_IN_FLIGHT
 from noded.runtime.subscriptions import Subscriptions
 from noded.runtime.topic_event import binary_event, is_binary, topic_event
 from tenancy.admission import LimitExceeded
-
-log = logging.getLogger("noded.streaming")
 
 PATH = "/"
 """What a streamed event says its route is."""
@@ -113,7 +110,7 @@ class StreamSubscription:
     def start(self) -> None:
         """Send what is in line."""
         self._sending = True
-        step(self._send(), _sent)
+        run(self._send())
 
     def answered(self, event_id: str, status: int) -> None:
         """Act on the client's verdict. One for an event it does not hold is ignored, as in daprd."""
@@ -163,7 +160,7 @@ class StreamSubscription:
             return None
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._deliveries.run(self._binding.broker, self._conclude(delivery, outcome))
+        run(self._conclude(delivery, outcome))
 
     async def _conclude(self, delivery: Delivery, outcome: Outcome) -> None:
         verdict = Verdict.RETRY
@@ -233,9 +230,3 @@ def _request(
         bounds=app.tenant.queue,
         metadata=spec.metadata,
     )
-
-
-def _sent(_: None, error: BaseException | None) -> None:
-    """Note what failed inside the daemon; a client that is gone is no failure, `receive` says so too."""
-    if error is not None and not isinstance(error, StreamClosed):
-        log.error("streaming subscription failed", exc_info=error)

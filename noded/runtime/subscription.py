@@ -4,7 +4,7 @@ import logging
 
 import trio
 
-from components.contract import ComponentError, PubSub, SubscribeRequest, SubscriptionHandle
+from components.contract import ComponentError, SubscribeRequest, SubscriptionHandle
 from noded.app import App, PubSubBinding
 from noded.lanes import in_trio
 from noded.runtime.deliver import HttpSubscription
@@ -38,10 +38,10 @@ class TopicSubscription:
         """Whether the broker delivers to it."""
         return self._handle is not None
 
-    @property
-    def broker(self) -> PubSub:
-        """Where it subscribes."""
-        return self._binding.broker
+    def is_bound_as(self, binding: PubSubBinding | None) -> bool:
+        """Whether `binding` is what it subscribed through: the same broker, with the same scopes."""
+        mine = self._binding
+        return binding is not None and binding.broker is mine.broker and binding.scopes == mine.scopes
 
     async def establish(self, replaced: "TopicSubscription | None") -> None:
         """Subscribe, trying again while the broker is away or a limit is met; then end the one this replaces."""
@@ -82,7 +82,7 @@ class TopicSubscription:
                 return str(refusal)
             self._counted = True
         try:
-            handle = await in_trio(self.broker.subscribe(self._request()))
+            handle = await in_trio(self._binding.broker.subscribe(self._request()))
         except ComponentError as error:
             return str(error)
         if self._closed:

@@ -138,7 +138,7 @@ class Subscriptions:
             self._open.pop(key).close()
         for key, want in goal.items():
             current = self._open.get(key)
-            if current is None or current.wanted != want or not self._is_at_its_broker(current):
+            if current is None or current.wanted != want or not current.is_bound_as(app.pubsub.get(key[0])):
                 self._replace(key, want, current)
 
     def _replace(self, key: Key, want: Wanted, current: TopicSubscription | None) -> None:
@@ -156,11 +156,6 @@ class Subscriptions:
             return
         if current is not None:
             self._open.pop(key).close()
-
-    def _is_at_its_broker(self, subscription: TopicSubscription) -> bool:
-        """Whether its broker is still the app's of that name: a reload may have opened another."""
-        binding = self._app.pubsub.get(subscription.wanted.spec.pubsub_name)
-        return binding is not None and binding.broker is subscription.broker
 
     def _task(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as a task that ends with the subscriptions, at the latest."""
