@@ -1,0 +1,32 @@
+"""The least noded must reach, as a ratio to daprd 1.18 measured in the same run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A ratio noded/daprd, and of what."""
+
+    ratio: float
+    basis: Literal["rate", "per_core"] = "rate"
+    """per_core where the load generator, not the server, is the limit: operations per second of server time."""
+
+
+FLOORS: Mapping[str, Floor] = MappingProxyType(
+    {
+        "http_get_memory": Floor(4),
+        "http_save_memory": Floor(3.5),
+        "http_get_sqlite": Floor(4),
+        "http_save_sqlite": Floor(25),
+        "grpc_get": Floor(2.5),
+        "grpc_get_ghz": Floor(2.5, "per_core"),
+        "invoke": Floor(10),
+        "pubsub": Floor(6),
+    }
+)
+
+PSS_CEILING_MB = 60.0
+"""Idle daemon with two apps and the operator's side loaded, MB of 10^6 bytes."""
