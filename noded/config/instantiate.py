@@ -8,6 +8,8 @@ from pathlib import Path
 from components.contract import ConfigError
 from noded.config.records import ComponentSpec, Resources
 
+_PROCESS = uuid.uuid4()
+"""What {uuid} is drawn from: another with every start of the daemon, as daprd's is, and the same at every reload."""
 TEMPLATES = ("{uuid}", "{podName}", "{namespace}", "{appID}")
 """What may stand in a metadata value. Source: dapr pkg/runtime/meta/meta.go."""
 
@@ -27,25 +29,32 @@ def is_namespace_scoped(spec: ComponentSpec) -> bool:
 def resolve_metadata(
     spec: ComponentSpec, namespace: str, app_id: str, environ: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Replace the templates: {uuid} anew at each place, {namespace} by `<namespace>.<app id>` as daprd does.
+    """Replace the templates: {uuid} by another at each place, {namespace} by `<namespace>.<app id>` as daprd does.
 
+    Asked again for the same app the answer is the same, while the process lives.
     Raises ConfigError where {podName} is used and POD_NAME is not set: set it, or leave the template out.
     """
     environ = os.environ if environ is None else environ
-    return {name: _resolve(name, value, namespace, app_id, environ) for name, value in spec.metadata.items()}
+    owner = f"{spec.namespace}|{spec.name}|{namespace}|{app_id}"
+    resolved = {}
+    for name, value in spec.metadata.items():
+        own = value.replace("{namespace}", f"{namespace}.{app_id}").replace("{appID}", app_id)
+        resolved[name] = _with_pod_name(name, _with_uuids(own, f"{owner}|{name}"), environ)
+    return resolved
 
 
-def _resolve(name: str, value: str, namespace: str, app_id: str, environ: Mapping[str, str]) -> str:
-    if "{" not in value:
+def _with_uuids(value: str, place: str) -> str:
+    first, *rest = value.split("{uuid}")
+    return first + "".join(f"{uuid.uuid5(_PROCESS, f'{place}|{at}')}{text}" for at, text in enumerate(rest))
+
+
+def _with_pod_name(name: str, value: str, environ: Mapping[str, str]) -> str:
+    if "{podName}" not in value:
         return value
-    while "{uuid}" in value:
-        value = value.replace("{uuid}", str(uuid.uuid4()), 1)
-    if "{podName}" in value:
-        pod_name = environ.get("POD_NAME")
-        if not pod_name:
-            raise ConfigError(f"metadata {name} refers to {{podName}}, but POD_NAME is not set")
-        value = value.replace("{podName}", pod_name)
-    return value.replace("{namespace}", f"{namespace}.{app_id}").replace("{appID}", app_id)
+    pod_name = environ.get("POD_NAME")
+    if not pod_name:
+        raise ConfigError(f"metadata {name} refers to {{podName}}, but POD_NAME is not set")
+    return value.replace("{podName}", pod_name)
 
 
 def default_resources(state_dir: Path) -> Resources:

@@ -93,7 +93,9 @@ def collect(records: Iterable[Record]) -> Resources:
 
 
 def identity_of(record: Record) -> tuple[str, str | None, str]:
-    """What no two resources share: kind, namespace and name."""
+    """What no two resources share: kind, namespace and name; of quotas a namespace has one, whatever its name."""
+    if isinstance(record, QuotaSpec):
+        return "QuotaSpec", record.namespace, ""
     name = record.app_id if isinstance(record, AppSpec) else record.name
     return type(record).__name__, record.namespace, name
 
@@ -155,11 +157,21 @@ def _unseen(
             continue
         assert record.origin is not None
         assert first.origin is not None
-        there = f"{first.origin.file}:{first.origin.line}"
-        name = identity_of(record)[2]
-        place = Place(record.origin.line, "metadata.name")
-        reading.problem(place, f"is already taken in {there}", found=quote(name), allowed="a name once per namespace")
+        _note_taken(record, f"{first.origin.file}:{first.origin.line}", record.origin.line, reading)
     return tuple(kept)
+
+
+def _note_taken(record: Record, there: str, line: int, reading: Reading) -> None:
+    if isinstance(record, QuotaSpec):
+        whose = f"namespace {record.namespace}" if record.namespace else "the node"
+        place = Place(line, "metadata.namespace")
+        reading.problem(
+            place, f"{whose} already has a Quota in {there}", allowed="one Quota per namespace and one of the node"
+        )
+        return
+    name = quote(identity_of(record)[2])
+    place = Place(line, "metadata.name")
+    reading.problem(place, f"is already taken in {there}", found=name, allowed="a name once per namespace")
 
 
 def _kind_of(node: Node, reading: Reading) -> Kind | None:

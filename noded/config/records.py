@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tenancy.limits import Limits
 
+NO_LIMITS = Limits()
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -128,7 +130,7 @@ class AppSpec:
     sockets: SocketsSpec = SocketsSpec()
     identity: IdentitySpec = IdentitySpec()
     loopback: LoopbackSpec | None = None
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     api_token: str | None = None
     """When set, every request must carry it as dapr-api-token, on the Unix sockets too."""
     app_token: str | None = None
@@ -142,8 +144,8 @@ class QuotaSpec:
 
     name: str
     namespace: str | None
-    per_app: Limits = Limits()
-    total: Limits = Limits()
+    per_app: Limits = NO_LIMITS
+    total: Limits = NO_LIMITS
     origin: Origin | None = None
 
 

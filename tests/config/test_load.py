@@ -318,6 +318,17 @@ def test_duplicate_names_are_refused_within_kind_and_namespace(tmp_path: Path) -
     assert f"{tmp_path}/b.yml:1: metadata.name: is already taken in {tmp_path}/a.yaml:1" in str(loaded.problems[0])
 
 
+def test_namespace_has_one_quota(tmp_path: Path) -> None:
+    """Which of two Quotas of a namespace held would be a matter of luck: the second is a problem."""
+    text = (
+        "apiVersion: noded.io/v1alpha1\nkind: Quota\nmetadata: {name: %s, namespace: shop}\nspec: {total: {jobs: 1}}\n"
+    )
+    loaded = load(tmp_path, text % "a" + "---\n" + text % "b")
+
+    assert [each.name for each in loaded.resources.quotas] == ["a"]
+    assert only_problem(loaded)[:2] == (6, "metadata.namespace")
+
+
 def test_field_given_twice_is_refused(tmp_path: Path) -> None:
     """YAML parsers keep the last of two equal names without a word; here it is a problem with both lines."""
     assert only_problem(load(tmp_path, app("\n  limits: {}\n  limits: {}")))[:2] == (6, "")

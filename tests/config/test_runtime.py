@@ -78,7 +78,7 @@ def test_app_that_moved_to_another_file_is_taken_from_there(tmp_path: Path) -> N
 
 
 def test_templates_are_replaced_as_daprd_does() -> None:
-    """{namespace} is `<namespace>.<app id>`, {uuid} a new one at each place."""
+    """{namespace} is `<namespace>.<app id>`, {uuid} another at each place and for each app; a reload changes none."""
     spec = ComponentSpec(
         "p", "pubsub.x", metadata={"a": "{namespace}-{appID}-{podName}", "b": "{uuid} {uuid}", "c": "x"}
     )
@@ -88,6 +88,8 @@ def test_templates_are_replaced_as_daprd_does() -> None:
     assert (resolved["a"], resolved["c"]) == ("shop.orders-orders-pod", "x")
     assert first != second
     assert len(first) == 36
+    assert resolved == resolve_metadata(spec, "shop", "orders", {"POD_NAME": "pod"})
+    assert resolved["b"] != resolve_metadata(spec, "shop", "checkout", {"POD_NAME": "pod"})["b"]
     assert is_per_app(spec)
     assert is_namespace_scoped(spec)
 
