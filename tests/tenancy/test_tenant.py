@@ -104,6 +104,17 @@ def test_a_quota_set_changed_and_removed_takes_effect_at_once(namespace: str | N
     assert granted == [False, True, False, True]
 
 
+def test_the_quotas_in_force_are_known_by_namespace() -> None:
+    """A reload can tell which quotas its resources no longer hold."""
+    tenants = new_tenants()
+    tenants.set_quota(None, Quota(total=Limits(locks=1)), 0.0)
+    tenants.set_quota("ns", Quota(per_app=Limits(locks=1)), 0.0)
+    tenants.set_quota("gone", Quota(per_app=Limits(locks=1)), 0.0)
+    tenants.set_quota("gone", NO_QUOTA, 0.0)
+
+    assert {None, "ns"} == tenants.quota_namespaces()
+
+
 @pytest.mark.parametrize("namespace", ["ns", None])
 def test_a_quota_of_stored_data_is_kept_by_the_books(namespace: str | None) -> None:
     """Set, changed and removed, it holds for all apps together, one that is not attached included."""
