@@ -39,7 +39,7 @@ class Reader:
         self,
         connection: sqlite3.Connection,
         statements: Statements,
-        run_soon: Callable[[Callable[[], None]], None],
+        run_soon: Callable[[Callable[[], None]], object],
         answered: Answered,
         name: str,
     ) -> None:

@@ -34,7 +34,7 @@ Settled = Callable[[Sequence[Request], dict[StoreKey, Item | None]], None]
 class Surface(Struct, frozen=True):
     """What the writer needs of the store; the callables but `now` run by `run_soon` on the loop."""
 
-    run_soon: Callable[[Callable[[], None]], None]
+    run_soon: Callable[[Callable[[], None]], object]
     now: Callable[[], float]
     ledger: Ledger
     settled: Settled

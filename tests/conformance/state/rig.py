@@ -88,7 +88,7 @@ class Rig:
             return [trio.run(_outcome, coroutine) for coroutine in coroutines]
         results: dict[int, T | BaseException] = {}
         for index, coroutine in enumerate(coroutines):
-            step(coroutine, lambda result, error, index=index: results.update({index: error or result}))  # type: ignore[misc,dict-item]
+            step(coroutine, lambda result, error, index=index: results.update({index: error or result}))  # type: ignore[misc]
         self.until(lambda: len(results) == len(coroutines))
         return [results[index] for index in range(len(coroutines))]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.contract import EtagMismatch
+from components.contract import Delete, EtagMismatch, Write
 from tests.conformance.state.rig import Store, delete, write
 
 WRONG = "00000000-0000-4000-8000-000000000000"
@@ -25,11 +25,11 @@ def test_upserts_and_deletes_of_many_items(store: Store) -> None:
 
 @pytest.mark.parametrize("refused", [write("app||b", b"9", etag=WRONG), delete("app||b", etag=WRONG)])
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_one_refusal_undoes_all(store: Store, refused: object, place: int) -> None:
+def test_one_refusal_undoes_all(store: Store, refused: Write | Delete, place: int) -> None:
     """A wrong etag anywhere in it leaves everything as it was."""
     store.set_many(write("app||a", b"1"), write("app||b", b"2"))
-    operations = [write("app||a", b"8"), delete("app||a")]
-    operations.insert(place, refused)  # type: ignore[arg-type] # parametrised
+    operations: list[Write | Delete] = [write("app||a", b"8"), delete("app||a")]
+    operations.insert(place, refused)
     with pytest.raises(EtagMismatch):
         store.transact(*operations)
     assert (store.value("app||a"), store.value("app||b")) == (b"1", b"2")
