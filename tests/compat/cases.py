@@ -1,19 +1,19 @@
 """The rows as data: cases of exchanges, read from rows/*.yaml.
 
-    case: what it shows
-    exchanges, in order, on one runtime; an HTTP one is
-      request: VERB TARGET      `${etag}`, here and in headers and body: the last ETag seen
-      headers, body
-      after_seconds             waits first
-      watch: {path, count}      collects what the app is sent there, in `delivered`
-      pick, ignore, sort        what of the reply is compared
-      status, type, reply_headers, reply, delivered     the recorded answer; an absent one must be absent
-    a gRPC one is
-      call: RPC or /service/method, request, metadata
-      code, message, details, headers, reply            the recorded answer
-    and either may have
-      noded: {because, ...}     where noded answers otherwise on purpose: the reason, and the fields it replaces;
-                                None takes a field out of the comparison
+case: what it shows
+exchanges, in order, on one runtime; an HTTP one is
+  request: VERB TARGET      `${etag}`, here and in headers and body: the last ETag seen
+  headers, body
+  after_seconds             waits first
+  watch: {path, count}      collects what the app is sent there, in `delivered`
+  pick, ignore, sort        what of the reply is compared
+  status, type, reply_headers, reply, delivered     the recorded answer; an absent one must be absent
+a gRPC one is
+  call: RPC or /service/method, request, metadata
+  code, message, details, headers, reply            the recorded answer
+and either may have
+  noded: {because, ...}     where noded answers otherwise on purpose: the reason, and the fields it replaces;
+                            None takes a field out of the comparison
 """
 
 from pathlib import Path

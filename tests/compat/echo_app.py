@@ -34,13 +34,17 @@ SUBSCRIPTIONS = [
         "routes": {
             "rules": [
                 {"match": 'event.type == "red"', "path": "/events/red"},
-                {"match": 'event.data.size > 10', "path": "/events/large"},
+                {"match": "event.data.size > 10", "path": "/events/large"},
             ],
             "default": "/events/other",
         },
     },
-    {**PLAIN, "topic": "unrouted", "routes": {"rules": [{"match": 'event.type == "red"', "path": "/events/red"}]},
-     "deadLetterTopic": "dead"},
+    {
+        **PLAIN,
+        "topic": "unrouted",
+        "routes": {"rules": [{"match": 'event.type == "red"', "path": "/events/red"}]},
+        "deadLetterTopic": "dead",
+    },
     {
         **PLAIN,
         "topic": "bulk",

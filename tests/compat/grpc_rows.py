@@ -1,5 +1,6 @@
 """One recorded gRPC call: sent, and what came back in the shape rows keep it."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import cast
 
@@ -11,7 +12,7 @@ from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 
 from noded.proto import service_pb2
-from tests.compat.http_rows import deliveries
+from tests.compat.http_rows import deliveries, shaped
 from tests.compat.normal import Json, normal_body, normal_json, normal_text
 from tests.compat.runtimes import Runtime
 from tests.compat.wire import TIMEOUT_SECONDS
@@ -32,6 +33,7 @@ class GrpcConversation:
 
     def send(self, row: Row) -> Row:
         """Make a row's call; the answer, and what the app got at `watch`, as a row keeps them."""
+        time.sleep(float(str(row.get("after_seconds", 0))))
         with grpc.insecure_channel(f"unix:{self.runtime.grpc_socket}") as channel:
             answer = self.called(channel, row)
         if "watch" in row:
@@ -41,20 +43,22 @@ class GrpcConversation:
     def called(self, channel: grpc.Channel, row: Row) -> Row:
         name = str(row["call"])
         if name.startswith("/"):
-            return self.answer(raw_call(channel, name, metadata_of(row)))
+            return self.answer(raw_call(channel, name, metadata_of(row)), row)
         method = SERVICE.methods_by_name[name]
         requests = row["requests"] if "requests" in row else [row.get("request", {})]
-        return self.answer(typed_call(channel, method, self.filled(cast("list[Json]", requests)), metadata_of(row)))
+        return self.answer(
+            typed_call(channel, method, self.filled(cast("list[Json]", requests)), metadata_of(row)), row
+        )
 
     def filled(self, requests: list[Json]) -> list[Json]:
         return cast("list[Json]", [replaced(each, "${etag}", self.etag) for each in requests])
 
-    def answer(self, call: "Iterator[Message]") -> Row:
+    def answer(self, call: "Iterator[Message]", row: Row) -> Row:
         answer: Row = {"code": "OK"}
         try:
             for message in call:
                 self.etag = getattr(message, "etag", "") or self.etag
-                answer["reply"] = message_json(message)
+                answer["reply"] = shaped(message_json(message), row)
                 break
         except grpc.RpcError as error:
             return refusal(cast("grpc.Call", error))
@@ -106,9 +110,7 @@ def detail_json(packed: "Message") -> Json:
 
 def kept(metadata: object) -> dict[str, str]:
     pairs = cast("list[tuple[str, str]]", metadata or ())
-    return {
-        name: normal_text(str(value)) for name, value in pairs if name not in UNCOMPARED_HEADERS | {DETAILS_HEADER}
-    }
+    return {name: normal_text(str(value)) for name, value in pairs if name not in UNCOMPARED_HEADERS | {DETAILS_HEADER}}
 
 
 def message_of(fields: Mapping[str, Json], kind: Descriptor) -> Message:

@@ -1,5 +1,6 @@
 """What two correct runtimes may differ in, made equal: random ids, etags, times, ports."""
 
+import base64
 import json
 import re
 
@@ -15,6 +16,19 @@ PATTERNS = (
 )
 
 
+CLIENT_HEADERS = {
+    "host",
+    "accept-encoding",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "dapr-authority",
+    "dapr-grpc-accept-encoding",
+}
+"""What every HTTP client adds in its own way."""
+CLIENT_AGENTS = ("Go-http-client/", "grpc-python/")
+
+
 def normal_text(text: str) -> str:
     for pattern, placeholder in PATTERNS:
         text = pattern.sub(placeholder, text)
@@ -22,12 +36,27 @@ def normal_text(text: str) -> str:
 
 
 def normal_json(value: Json) -> Json:
-    """A JSON value with every text normal and every etag replaced."""
+    """A JSON value with every text normal, every etag replaced, and only the headers that are compared."""
     if isinstance(value, dict):
-        return {name: "<etag>" if name == "etag" and held else normal_json(held) for name, held in value.items()}
+        return {name: normal_member(name, held) for name, held in value.items()}
     if isinstance(value, list):
         return [normal_json(each) for each in value]
     return normal_text(value) if isinstance(value, str) else value
+
+
+def normal_member(name: str, value: Json) -> Json:
+    if name == "etag":
+        return "<etag>"
+    if name == "data_base64":
+        return {"decoded": normal_body(base64.b64decode(str(value)))}
+    if name == "headers" and isinstance(value, dict):
+        return normal_json({header: text for header, text in sorted(value.items()) if is_compared(header, str(text))})
+    return normal_json(value)
+
+
+def is_compared(header: str, text: str) -> bool:
+    """Whether a header the app got is compared."""
+    return header not in CLIENT_HEADERS and not (header == "user-agent" and text.startswith(CLIENT_AGENTS))
 
 
 def normal_body(body: bytes) -> Json:

@@ -1,0 +1,27 @@
+"""Every recorded case of daprd 1.18.0, replayed: status, headers, body, gRPC code, message and details agree."""
+
+from typing import cast
+
+import pytest
+
+from tests.compat.agreement import disagreements
+from tests.compat.cases import Case, all_cases, conversation, expected
+from tests.compat.normal import Json
+from tests.compat.runtimes import Runtime
+
+
+@pytest.mark.parametrize("case", all_cases(), ids=lambda case: f"{case.path.stem}: {case.name}")
+def test_answers_as_recorded(case: Case, runtime: Runtime) -> None:
+    """An app that was written against daprd finds the same answers here."""
+    runtime.forget_received()
+    talk = conversation(case.path, runtime)
+
+    wrong = [line for row in case.exchanges for line in compared(row, talk.send(row), runtime)]
+
+    assert not wrong, "\n".join(wrong)
+
+
+def compared(row: dict[str, object], answer: dict[str, object], runtime: Runtime) -> list[str]:
+    asked = f"{row.get('request') or row.get('call')} {row.get('body', '')}"
+    wanted = cast("Json", expected(row, runtime))
+    return [f"{asked}\n    {line}" for line in disagreements(wanted, cast("Json", answer))]
