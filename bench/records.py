@@ -87,3 +87,5 @@ class Memory:
     """Proportional set size: shared pages divided among who maps them."""
     rss_mb: float
     processes: int
+    operator_loaded: bool = True
+    """False: noded's operator side did not answer in time, so the figure is too small to count."""

@@ -63,7 +63,7 @@ class Report:
     def memory_passed(self) -> bool | None:
         """Whether noded is under its ceiling; None where it was not measured."""
         noded = self.memory.get("noded")
-        return None if noded is None else noded.pss_mb <= PSS_CEILING_MB
+        return None if noded is None else noded.operator_loaded and noded.pss_mb <= PSS_CEILING_MB
 
     @property
     def passed(self) -> bool:
@@ -134,6 +134,7 @@ def _memory_lines(report: Report) -> list[str]:
     verdict = {True: "ok", False: "MISSED", None: ""}[report.memory_passed]
     return [
         f"Idle {name}, two apps, {memory.processes} process(es): PSS {memory.pss_mb:.1f} MB, RSS {memory.rss_mb:.1f} MB"
+        + ("" if memory.operator_loaded else ", operator's side NOT loaded")
         + (f" (ceiling {PSS_CEILING_MB:g} MB PSS) {verdict}" if name == "noded" else "")
         for name, memory in report.memory.items()
     ]
