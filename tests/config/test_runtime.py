@@ -39,8 +39,14 @@ def test_bad_file_keeps_its_last_good_version_whole(tmp_path: Path) -> None:
 def test_file_that_was_never_good_gives_its_good_documents(tmp_path: Path) -> None:
     """At the start there is no last good version: what is right in a file counts."""
     (tmp_path / "a.yaml").write_text(app("a") + "[")
+    catalogue = Catalogue()
+    assert names(catalogue, tmp_path) == ["a"]
 
-    assert names(Catalogue(), tmp_path) == ["a"]
+    (tmp_path / "a.yaml").write_text("[")
+    assert names(catalogue, tmp_path) == ["a"]
+
+    (tmp_path / "a.yaml").write_text(app("b"))
+    assert names(catalogue, tmp_path) == ["b"]
 
 
 def test_file_that_is_gone_takes_its_apps_along(tmp_path: Path) -> None:
