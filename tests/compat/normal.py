@@ -24,8 +24,12 @@ CLIENT_HEADERS = {
     "connection",
     "dapr-authority",
     "dapr-grpc-accept-encoding",
+    "dapr-caller-app-id",
+    "dapr-caller-namespace",
+    "dapr-callee-app-id",
 }
-"""What every HTTP client adds in its own way."""
+"""Headers the app gets that are not compared: what every HTTP client adds in its own way; and who calls whom, which
+daprd tells on calls from one sidecar to another only, and noded, being one for all, on every call."""
 CLIENT_AGENTS = ("Go-http-client/", "grpc-python/")
 
 
