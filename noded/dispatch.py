@@ -46,20 +46,19 @@ class Dispatcher:
         except ApiError:
             call.exchange.reply(_BAD_REQUEST)
             return
-        route = candidate.route
-        if route.limited:
-            tenant = call.app.tenant
+        tenant = call.app.tenant
+        if candidate.limited:
             refusal = tenant.gate.admit(self._turns.now_ns * 1e-9, len(call.body))
             if refusal is not None:
                 tenant.refused(refusal)
                 call.exchange.reply(error_reply(quota_exceeded(refusal)))
                 return
-        if route.handler is None:
+        if candidate.handler is None:
             self._stream(call, candidate)
         elif call.too_large:
             self._finish(call, candidate, error_reply(BODY_READ.error(text=_TOO_LARGE)))
         else:
-            self._step(call, candidate, route.handler(call))
+            self._step(call, candidate, candidate.handler(call))
 
     def http_with_token(self, token: bytes, call: HttpCall) -> None:
         """As `http`, for a listener whose callers must know the app's token."""
@@ -73,7 +72,7 @@ class Dispatcher:
     def streams(self, call: HttpCall) -> bool:
         """Whether the request's body goes to its handler piece by piece."""
         try:
-            return self._table.find(call).route.handler is None
+            return self._table.find(call).handler is None
         except ApiError:
             return False
 
@@ -112,7 +111,7 @@ class Dispatcher:
         call.exchange.reply(reply)
         tenant = call.app.tenant
         size = len(reply.body)
-        if candidate.route.limited:
+        if candidate.limited:
             tenant.gate.release(self._turns.now_ns * 1e-9, size)
         tenant.usage.served(candidate.index, reply.status, len(call.body), size)
 

@@ -44,8 +44,12 @@ def reply_bytes(reply: Reply, *, keep_alive: bool, head_only: bool) -> bytes:
     """A whole answer, framed by content-length."""
     body = reply.body
     start = _heads.made.get((reply.status, reply.content_type)) or _make(reply.status, reply.content_type)
-    if keep_alive and not reply.headers and not head_only:
-        return start + body if reply.status == 204 else b"%b%d\r\n\r\n%b" % (start, len(body), body)
+    if keep_alive and not head_only:
+        if not reply.headers:
+            return start if reply.status == 204 else b"%b%d\r\n\r\n%b" % (start, len(body), body)
+        if len(reply.headers) == 1 and reply.status != 204:
+            name, value = reply.headers[0]
+            return b"%b%d\r\n%b: %b\r\n\r\n%b" % (start, len(body), name, value, body)
     return _uncommon(reply, start, keep_alive=keep_alive, head_only=head_only)
 
 

@@ -35,26 +35,30 @@ class HttpRoute:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A route made ready to match."""
+    """A route made ready to match; its fields are copied here, as every request asks for them."""
 
     route: HttpRoute
     index: int
     """Of the operation in the tenant's counters."""
-    literals: tuple[tuple[int, bytes], ...]
+    handler: Handler | None
+    limited: bool
+    literals: tuple[tuple[int, str], ...] = ()
     """(segment, what it must be)."""
-    fields: tuple[int, ...]
+    fields: tuple[int, ...] = ()
     """Segments that are {fields}."""
-    tail: int | None
+    tail: int | None = None
     """First segment of a {field...}."""
+    plain: bool = False
+    """Every segment from the fourth on is a {field}."""
 
 
 class RouteTable:
     """All HTTP routes, by method, version, first word and number of segments."""
 
     def __init__(self, routes: Iterable[HttpRoute], fallback: HttpRoute, index: Callable[[str], int]) -> None:
-        self._exact: dict[tuple[bytes, bytes, bytes, int], list[Candidate]] = {}
-        self._tails: dict[tuple[bytes, bytes, bytes], list[Candidate]] = {}
-        self.fallback = Candidate(fallback, index(fallback.operation), (), (), None)
+        self._exact: dict[tuple[bytes, str, str, int], list[Candidate]] = {}
+        self._tails: dict[tuple[bytes, str, str], list[Candidate]] = {}
+        self.fallback = Candidate(fallback, index(fallback.operation), fallback.handler, fallback.limited)
         for route in routes:
             self._add(route, index(route.operation))
 
@@ -66,27 +70,25 @@ class RouteTable:
         path = call.path
         if b"//" in path or b"/." in path or path[-1:] == b"/":
             path = clean(path)
-        parts = path.split(b"/")
+        parts = path.decode("utf-8", "surrogateescape").split("/")
         if len(parts) < 3:
             return self.fallback
-        found = self._exact.get((call.method, parts[1], parts[2], len(parts)))
-        for candidate in found or ():
-            for at, word in candidate.literals:
-                if parts[at] != word:
-                    break
-            else:
-                call.params = [unescape(parts[at]) for at in candidate.fields]
+        escaped = b"%" in path or b"+" in path
+        for candidate in self._exact.get((call.method, parts[1], parts[2], len(parts)), ()):
+            if candidate.plain and not escaped:
+                call.params = parts[3:]
+                return candidate
+            if all(parts[at] == word for at, word in candidate.literals):
+                call.params = [unescape(parts[at].encode("utf-8", "surrogateescape")) for at in candidate.fields]
                 return candidate
         return self._find_tail(call, parts)
 
-    def _find_tail(self, call: HttpCall, parts: list[bytes]) -> Candidate:
+    def _find_tail(self, call: HttpCall, parts: list[str]) -> Candidate:
         for candidate in self._tails.get((call.method, parts[1], parts[2]), ()):
             tail = candidate.tail or 0
             if len(parts) > tail and all(parts[at] == word for at, word in candidate.literals):
-                call.params = [
-                    *(unescape(parts[at]) for at in candidate.fields),
-                    unescape(b"/".join(parts[tail:])),
-                ]
+                texts = [*(parts[at] for at in candidate.fields), "/".join(parts[tail:])]
+                call.params = [unescape(text.encode("utf-8", "surrogateescape")) for text in texts]
                 return candidate
         return self.fallback
 
@@ -94,13 +96,14 @@ class RouteTable:
         words = route.pattern.split("/")
         tail = len(words) + 1 if words[-1].endswith("...}") else None
         plain = words[:-1] if tail else words
-        literals = tuple((at, word.encode()) for at, word in enumerate(plain, 2) if at > 2 and word[0] != "{")
+        literals = tuple((at, word) for at, word in enumerate(plain, 2) if at > 2 and word[0] != "{")
         fields = tuple(at for at, word in enumerate(plain, 2) if word[0] == "{")
-        candidate = Candidate(route, index, literals, fields, tail)
-        first = words[0].encode()
+        candidate = Candidate(
+            route, index, route.handler, route.limited, literals, fields, tail, plain=not literals and not tail
+        )
         for method in route.methods:
             for version in route.versions:
-                key = (method.encode(), version.encode(), first)
+                key = (method.encode(), version, words[0])
                 if tail:
                     self._tails.setdefault(key, []).append(candidate)
                 else:

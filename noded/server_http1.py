@@ -69,7 +69,14 @@ class Http1Exchange:
         """Send a whole answer."""
         if self.closed:
             return
-        self._out(reply_bytes(reply, keep_alive=self.keep_alive, head_only=self.head_only))
+        wire = self.wire
+        data = reply_bytes(reply, keep_alive=self.keep_alive, head_only=self.head_only)
+        if self.ended is None and self.keep_alive and len(wire.pending) == 1 and wire.exchange is None:
+            self.closed = True
+            wire.pending.clear()
+            wire.link.send(data)
+            return
+        self._out(data)
         self._started = reply.status
         self._finish(len(reply.body))
 
@@ -173,7 +180,8 @@ class Http1Wire:
         self._body_size = 0
         self._head_size = 0
         self._in_body = False
-        self._exchange: Http1Exchange | None = None
+        self.exchange: Http1Exchange | None = None
+        """Of the request whose body is being streamed."""
         self._buffering = False
         self._closing = False
 
@@ -195,7 +203,7 @@ class Http1Wire:
             self._refuse(b"400 Bad Request", b"400 Bad Request")
             return
         if self._in_body:
-            if self._exchange is None and not self._buffering:
+            if self.exchange is None and not self._buffering:
                 self._decide()
         elif self._head_size > MAX_HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large", b"431 Request Header Fields Too Large")
@@ -227,7 +235,7 @@ class Http1Wire:
             return
         stalled = len(pending) >= MAX_PIPELINED
         pending.popleft()
-        if not exchange.keep_alive or (self._exchange is exchange and self._in_body):
+        if not exchange.keep_alive or (self.exchange is exchange and self._in_body):
             self._close_after()
             return
         while pending and pending[0].release():
@@ -257,14 +265,14 @@ class Http1Wire:
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._body_size += len(body)
-        if self._exchange is not None:
-            self._exchange.push(body)
+        if self.exchange is not None:
+            self.exchange.push(body)
         elif self._body_size <= self.link.app.max_body_bytes:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None:
             self._dispatch_whole()
         elif exchange.sink is not None:
@@ -304,7 +312,7 @@ class Http1Wire:
             return
         call.body_complete = False
         exchange.parts, self._body = self._body, []
-        self._exchange = exchange
+        self.exchange = exchange
         self.pending.append(exchange)
         self._handle(call)
 
@@ -316,8 +324,8 @@ class Http1Wire:
             self._body_size = 0
         self._head_size = 0
         self._in_body = False
-        if self._exchange is not None or self._buffering:
-            self._exchange = None
+        if self.exchange is not None or self._buffering:
+            self.exchange = None
             self._buffering = False
             self.link.slice_bytes = 2048
 
