@@ -10,6 +10,7 @@ a deadline, end deliveries, close components. SIGHUP: read resources again.
 """
 
 import gc
+import importlib
 import logging
 import signal
 import sys
@@ -119,10 +120,9 @@ class Daemon:
                 closing.start_soon(self._detach, attachment)
 
     async def _open_admin(self) -> None:
-        """The operator's side: imported now, when the apps' sockets already answer."""
-        from noded.admin.serve import serve_admin  # noqa: PLC0415 - Quart takes a second to import
-
-        await serve_admin(self)
+        """The operator's side: imported now, when the apps' sockets already answer; Quart takes a second."""
+        module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.serve")
+        await module.serve_admin(self)
 
     async def _tick(self) -> None:
         """Once a second: the Date header, and peers that used up their time."""
@@ -145,6 +145,16 @@ class Daemon:
             return False
         await self._detach(attachment)
         return True
+
+    async def release(self, attachment: Attachment) -> None:
+        """Detach this very attachment, if it still is one."""
+        app = attachment.app
+        if self.attachments.get((app.namespace, app.app_id)) is attachment:
+            await self._detach(attachment)
+
+    def is_declared(self, namespace: str, app_id: str) -> bool:
+        """Whether resources name the app; others came at run time."""
+        return (namespace, app_id) in self._declared
 
     async def _attach(self, spec: AppSpec) -> Attachment:
         channel = make_channel(spec, self.host)
@@ -255,11 +265,12 @@ class Daemon:
         def http2(connection: Connection) -> Http2Wire:
             token = connection.token
             handle = dispatcher.http if token is None else partial(dispatcher.http_with_token, token)
-            return Http2Wire(connection, handle, dispatcher.streams, partial(grpc.open, token), self._seconds)
+            return Http2Wire(connection, handle, dispatcher.streams, partial(grpc.open, token), self.seconds)
 
         return Serving(self.turns, http1, http2, self.host.loop.time, set())
 
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """The clock of rates: seconds since some moment, as of the slice being served."""
         return self.turns.now_ns * 1e-9
 
     def _surroundings(self, ledger: Ledger) -> Surroundings:

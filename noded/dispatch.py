@@ -136,9 +136,9 @@ def quota_exceeded(refusal: Refusal) -> ApiError:
     error = QUOTA_EXCEEDED.error(
         {
             "@type": QUOTA_FAILURE,
-            "violations": [{"subject": refusal.subject, "description": f"{refusal.limit} {refusal.allowed:g}"}],
+            "violations": [{"subject": refusal.subject, "description": f"{refusal.limit} {refusal.allowed:.15g}"}],
         },
-        {"@type": RETRY_INFO, "retry_delay": f"{refusal.retry_after_seconds:.3f}s"},
+        {"@type": RETRY_INFO, "retry_delay": f"{max(refusal.retry_after_seconds, 0.001):.3f}s"},
         text=refusal,
     )
     error.retry_after_seconds = refusal.retry_after_seconds
