@@ -55,6 +55,9 @@ _NAMED: Final[dict[bytes, int]] = {
     b"transfer-encoding": INVALID,
     b"upgrade": INVALID,
 }
+_LF: Final = 0x0A
+_CR: Final = 0x0D
+_NUL: Final = 0x00
 _LONGEST_REMEMBERED: Final = 64
 """Bytes of a name, or fields in a shape; longer ones are judged anew each time."""
 
@@ -82,7 +85,7 @@ def field_of(name: bytes, value: bytes) -> Field:
     kind = _name_class(name) if len(name) <= _LONGEST_REMEMBERED else _classify_name(name)
     if kind != REGULAR:
         kind = _class_by_value(kind, value)
-    if b"\n" in value or b"\r" in value or b"\0" in value or value != value.strip(b" \t"):
+    if _LF in value or _CR in value or _NUL in value or value != value.strip(b" \t"):
         kind = INVALID
     return (name, value), kind, len(name) + len(value) + FIELD_OVERHEAD_BYTES
 

@@ -136,7 +136,8 @@ class Decoder:
         headers: list[Header] = []
         shape = bytearray()
         room = self._max_list_bytes
-        position, end = self._size_updates(raw), len(raw)
+        end = len(raw)
+        position = self._size_updates(raw) if raw[:1] < b"\x40" else 0
         changed = position > 0
         while position < end:
             first = raw[position]
@@ -177,23 +178,23 @@ class Decoder:
             raise HpackError("dynamic table size update after a field")
         if first == 0x80:
             raise HpackError("index 0")
-        indexed = first >= 0x40
-        mask = 0x3F if indexed else 0x0F
+        mask = 0x3F if first >= 0x40 else 0x0F
         index = first & mask
         if index == mask:
             index, position = _integer(raw, position, mask)
         if index:
-            name = self._entry(index)[0][0]
+            name = (_STATIC[index] if index < _FIRST_DYNAMIC else self._entries[_LAST_STATIC - index])[0][0]
         else:
             name, position = _string(raw, position)
         value, position = _string(raw, position)
         field = field_of(name, value)
-        if indexed:
+        if first >= 0x40:
             self._insert(field)
         return field, position
 
     def _insert(self, field: Field) -> None:
-        self._blocks.clear()
+        if self._blocks:
+            self._blocks.clear()
         self._entries.append(field)
         self._used += field[2]
         if self._used > self._capacity:
@@ -225,6 +226,9 @@ class Decoder:
 
 def _integer(raw: bytes, position: int, prefix: int) -> tuple[int, int]:
     """Read what follows a full prefix (RFC 7541, section 5.1); give the value and the position after it."""
+    byte = raw[position]
+    if byte < 0x80:
+        return prefix + byte, position + 1
     value, shift = prefix, 0
     for _ in range(_LONGEST_INTEGER_BYTES):
         byte = raw[position]

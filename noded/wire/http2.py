@@ -1,29 +1,24 @@
-"""HTTP/2 without IO: bytes in, events out; answers in, bytes out. The receiving half, and the whole connection.
+"""HTTP/2 without IO: bytes in, events out; answers in, bytes out. The whole connection, and its control frames.
 
-One connection's rules stand in four files: `http2_frames` (one frame), `http2_limits` (what a peer may cost),
-`http2_send` (what goes out) and this one (what comes in). The peer is never trusted: what breaks a rule ends its
-stream or its connection, and `feed` raises nothing.
+The path of a frame: `feed` here, then `http2_data` (DATA, windows, faults) or `http2_heads` (header blocks, new
+streams); what goes out is `http2_send`. Single frames are in `http2_frames`, what a peer may cost in `http2_limits`.
+The peer is never trusted: what breaks a rule ends its stream or its connection, and `feed` raises nothing.
 
 Source: RFC 9113.
 """
 
-from typing import Final
-
 from msgspec import Struct
 
-from noded.wire.fields import INTERIM_RESPONSE, REQUEST, RESPONSE, TOO_LARGE, TRAILERS, HeaderBlock
-from noded.wire.hpack import Decoder, HpackError, encode_block
+from noded.wire.fields import HeaderBlock
+from noded.wire.hpack import HpackError, encode_block
 from noded.wire.http2_frames import (
     ACK,
     CONTINUATION,
     DATA,
     DEFAULT_WINDOW_BYTES,
     ENABLE_PUSH,
-    END_HEADERS,
-    END_STREAM,
     FRAME_HEAD_BYTES,
     GOAWAY,
-    HAS_PRIORITY,
     HEADERS,
     INITIAL_WINDOW_SIZE,
     LARGEST_STREAM_ID,
@@ -31,7 +26,6 @@ from noded.wire.http2_frames import (
     MAX_CONCURRENT_STREAMS,
     MAX_FRAME_SIZE,
     MAX_HEADER_LIST_SIZE,
-    PADDED,
     PING,
     PREFACE,
     PRIORITY,
@@ -46,15 +40,13 @@ from noded.wire.http2_frames import (
     decode_word,
     encode_frame,
     encode_goaway,
-    encode_reset,
     encode_settings,
     encode_window_update,
-    strip_padding,
     unpack_head,
 )
-from noded.wire.http2_limits import DEFAULT_LIMITS, Budget, Http2Limits
-from noded.wire.http2_send import Http2Events, SendingHalf, StreamLimitError
-from noded.wire.http2_streams import Stream
+from noded.wire.http2_heads import HeadReceiver
+from noded.wire.http2_limits import DEFAULT_LIMITS, Http2Limits
+from noded.wire.http2_send import Http2Events, StreamLimitError
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -68,8 +60,6 @@ __all__ = [
     "StreamLimitError",
     "encode_block",
 ]
-
-_TOO_LARGE_ANSWER: Final = encode_block(((b":status", b"431"), (b"content-length", b"0")))
 
 
 class Http2Statistics(Struct, frozen=True):
@@ -86,48 +76,21 @@ class Http2Statistics(Struct, frozen=True):
     backlogged_streams: int
 
 
-class Http2Connection(SendingHalf):
+class Http2Connection(HeadReceiver):
     """One HTTP/2 connection, server or client.
 
     The owner calls `start`, then `feed` with what it reads and writes `take_output` after each; once `closed` it
     writes the rest, which tells the peer why, and closes. Streams open at that moment are over without `on_reset`.
     """
 
-    __slots__ = (
-        "_block",
-        "_block_continuations",
-        "_block_ends_stream",
-        "_block_stream_id",
-        "_controls",
-        "_decoder",
-        "_gaps",
-        "_highest_id",
-        "_needed",
-        "_now",
-        "_partial",
-        "_preface_due",
-        "_reset_budget",
-        "_resets",
-        "_settings_due",
-    )
+    __slots__ = ("_needed", "_partial", "_preface_due", "_settings_due")
 
     def __init__(self, events: Http2Events, *, client: bool, limits: Http2Limits = DEFAULT_LIMITS) -> None:
         super().__init__(events, client=client, limits=limits)
-        self._decoder = Decoder(limits.max_header_list_bytes)
-        self._reset_budget = Budget(limits.reset_burst, limits.resets_per_second)
-        self._controls = Budget(limits.control_burst, limits.controls_per_second)
-        self._now = 0.0
         self._partial = bytearray()
         self._needed = 0  # bytes that complete the frame in `_partial`
         self._preface_due = not client
         self._settings_due = True
-        self._highest_id = 0  # of the streams the peer opened
-        self._gaps: list[tuple[int, int]] = []  # ids it left out, first and last
-        self._resets = 0
-        self._block = bytearray()  # a header block waiting for CONTINUATION
-        self._block_stream_id = 0
-        self._block_ends_stream = 0
-        self._block_continuations = 0
 
     def start(self) -> None:
         """Queue what opens the connection: preface (client), SETTINGS, and the connection's window."""
@@ -163,27 +126,6 @@ class Http2Connection(SendingHalf):
     def open_streams(self) -> int:
         """Streams not yet over."""
         return len(self._streams)
-
-    def consumed(self, stream_id: int, size: int) -> None:
-        """The application took `size` DATA bytes of the stream: let the peer send as many more."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            return
-        if stream.held:
-            owed = min(size, stream.held)
-            stream.held -= owed
-            self._grant(owed)
-        if stream.receiving:
-            window = self._limits.stream_window_bytes
-            stream.credit = min(stream.credit + size, window - stream.receive_window)
-            if stream.credit * 2 >= window:
-                self._out.append(encode_window_update(stream_id, stream.credit))
-                stream.receive_window += stream.credit
-                stream.credit = 0
-
-    @property
-    def _highest_peer_id(self) -> int:
-        return self._highest_id
 
     # Bytes in.
 
@@ -267,187 +209,6 @@ class Http2Connection(SendingHalf):
             self._settings_due = False
         elif kind != CONTINUATION or stream_id != self._block_stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION expected")
-
-    # DATA.
-
-    def _receive_data(self, stream_id: int, flags: int, data: bytes) -> None:
-        size = len(data)
-        self._receive_window -= size
-        if self._receive_window < 0:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window")
-        stream = self._streams.get(stream_id)
-        if stream is None or not stream.receiving:
-            self._receive_late_data(stream_id, stream, size)
-            return
-        stream.receive_window -= size
-        if stream.receive_window < 0:
-            self._grant(size)
-            self._fault(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
-            return
-        if size <= stream.auto_consume:
-            stream.auto_consume -= size
-            self._grant(size)
-        else:
-            stream.held += size
-        ends = flags & END_STREAM
-        if flags & PADDED:
-            data = strip_padding(data)
-            self.consumed(stream_id, size - len(data))
-        if data:
-            self._controls.refill()
-        elif not ends:
-            self._controls.spend(self._now, "empty DATA frames")
-        checked = stream.head_received and stream.body_left is None
-        if not checked and not self._body_fits(stream, len(data), ends):
-            return
-        if ends:
-            self._end_receiving(stream)
-        self._events.on_data(stream_id, data, ends != 0)
-
-    def _receive_late_data(self, stream_id: int, stream: Stream | None, size: int) -> None:
-        """DATA for a stream that takes none: forgiven if we broke it off, the peer's fault otherwise."""
-        self._grant(size)
-        if stream is not None:
-            self._fault(stream_id, ErrorCode.STREAM_CLOSED)
-        elif self._is_idle(stream_id):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on a stream that was never opened")
-        elif not self._is_forgiven(stream_id):
-            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
-        elif not size:
-            self._controls.spend(self._now, "empty DATA frames")
-
-    def _body_fits(self, stream: Stream, size: int, ends: int) -> bool:
-        """Hold a body against its content-length; False after breaking the stream off."""
-        left = 0 if stream.body_left is None else stream.body_left - size
-        stream.body_left = None if stream.body_left is None else left
-        if stream.head_received and left >= 0 and not (ends and left):
-            return True
-        self._fault(stream.stream_id, ErrorCode.PROTOCOL_ERROR)
-        return False
-
-    def _end_receiving(self, stream: Stream) -> None:
-        stream.receiving = False
-        if not stream.sending:
-            self._forget(stream)
-
-    # HEADERS and CONTINUATION.
-
-    def _receive_headers(self, stream_id: int, flags: int, raw: bytes) -> None:
-        if not stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
-        if flags & (PADDED | HAS_PRIORITY):
-            raw = self._strip_head(stream_id, flags, raw)
-        if flags & END_HEADERS:
-            self._receive_block(stream_id, raw, flags & END_STREAM)
-            return
-        self._block += raw
-        self._block_stream_id = stream_id
-        self._block_ends_stream = flags & END_STREAM
-        self._block_continuations = 0
-
-    def _strip_head(self, stream_id: int, flags: int, raw: bytes) -> bytes:
-        if flags & PADDED:
-            raw = strip_padding(raw)
-        if not flags & HAS_PRIORITY:
-            return raw
-        if len(raw) < 5:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
-        if int.from_bytes(raw[:4], "big") & LARGEST_STREAM_ID == stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
-        return raw[5:]
-
-    def _receive_continuation(self, stream_id: int, flags: int, raw: bytes) -> None:
-        if not self._block_stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        self._block += raw
-        self._block_continuations += 1
-        limits = self._limits
-        if self._block_continuations > limits.max_continuations or len(self._block) > limits.max_header_list_bytes:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header block too large")
-        if flags & END_HEADERS:
-            block = bytes(self._block)
-            self._block.clear()
-            self._block_stream_id = 0
-            self._receive_block(stream_id, block, self._block_ends_stream)
-
-    def _receive_block(self, stream_id: int, raw: bytes, ends: int) -> None:
-        """Decode a whole block first, whatever becomes of it: the decoder must stay in step with the peer."""
-        block = self._decoder.decode(raw)
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            if self._client or stream_id <= self._highest_id or not stream_id & 1:
-                self._receive_late_block(stream_id)
-            else:
-                self._receive_request(stream_id, block, ends)
-        elif not stream.receiving:
-            self._fault(stream_id, ErrorCode.STREAM_CLOSED)
-        elif stream.head_received:
-            self._receive_trailers(stream, block, ends)
-        else:
-            self._receive_response(stream, block, ends)
-
-    def _receive_late_block(self, stream_id: int) -> None:
-        """HEADERS for a stream that takes none."""
-        if self._is_idle(stream_id) or any(first <= stream_id <= last for first, last in self._gaps):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "stream id not allowed")
-        if not self._is_forgiven(stream_id):
-            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
-
-    def _receive_request(self, stream_id: int, block: HeaderBlock, ends: int) -> None:
-        if self._highest_id + 2 < stream_id:
-            self._note_gap(self._highest_id + 1, stream_id - 1)
-        if self._goaway_sent:
-            self._highest_id = stream_id
-            self._remember_forgotten(stream_id)
-            return
-        self._highest_id = stream_id
-        if block.kind != REQUEST or (ends and block.content_length):
-            self._refuse_block(stream_id, block)
-            return
-        streams = self._streams
-        if len(streams) >= self._limits.max_concurrent_streams:
-            self._fault(stream_id, ErrorCode.REFUSED_STREAM)
-            return
-        stream = streams[stream_id] = self._new_stream(stream_id)
-        stream.head_received = True
-        stream.receiving = not ends
-        stream.body_left = block.content_length
-        self._controls.refill()
-        self._events.on_headers(stream_id, block, ends != 0)
-
-    def _note_gap(self, first: int, last: int) -> None:
-        """Remember ids that may never be used any more; the latest few are enough to name the fault."""
-        self._gaps.append((first, last))
-        del self._gaps[:-16]
-
-    def _refuse_block(self, stream_id: int, block: HeaderBlock) -> None:
-        if block.kind == TOO_LARGE and stream_id not in self._streams and not self._client:
-            self._append_block(stream_id, _TOO_LARGE_ANSWER, END_STREAM)
-            self._fault(stream_id, ErrorCode.NO_ERROR)
-            return
-        self._fault(stream_id, ErrorCode.PROTOCOL_ERROR)
-
-    def _receive_response(self, stream: Stream, block: HeaderBlock, ends: int) -> None:
-        if block.kind == INTERIM_RESPONSE and not ends:
-            self._controls.spend(self._now, "interim responses")
-            return
-        if block.kind != RESPONSE:
-            self._refuse_block(stream.stream_id, block)
-            return
-        stream.head_received = True
-        # A response to HEAD, and a 304, announce a length and end at once.
-        stream.body_left = block.content_length
-        if ends:
-            self._end_receiving(stream)
-        self._controls.refill()
-        self._events.on_headers(stream.stream_id, block, ends != 0)
-
-    def _receive_trailers(self, stream: Stream, block: HeaderBlock, ends: int) -> None:
-        if not ends or block.kind != TRAILERS or stream.body_left:
-            self._refuse_block(stream.stream_id, block)
-            return
-        self._end_receiving(stream)
-        self._events.on_trailers(stream.stream_id, block.headers)
 
     # Everything else.
 
@@ -552,40 +313,3 @@ class Http2Connection(SendingHalf):
             self._fault(stream_id, ErrorCode.FRAME_SIZE_ERROR)
         elif int.from_bytes(payload[:4], "big") & LARGEST_STREAM_ID == stream_id:
             self._fault(stream_id, ErrorCode.PROTOCOL_ERROR)
-
-    # What a stream id is, and whose fault.
-
-    def _is_idle(self, stream_id: int) -> bool:
-        """Whether nobody opened the stream yet. Even ids are for pushes, which nobody may send here."""
-        if not stream_id & 1:
-            return True
-        return stream_id >= self._next_id if self._client else stream_id > self._highest_id
-
-    def _is_forgiven(self, stream_id: int) -> bool:
-        return stream_id in self._forgotten
-
-    def _check_late(self, stream_id: int, what: str) -> None:
-        """A frame for a stream not open any more is ignored, but not for ever."""
-        if self._is_idle(stream_id):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{what} on a stream that was never opened")
-        self._controls.spend(self._now, f"{what} frames for closed streams")
-
-    def _append_control(self, frame: bytes) -> None:
-        """Queue an answer the peer asked for; one that never reads may not pile them up."""
-        self._undrained_controls += 1
-        if self._undrained_controls > self._limits.max_control_output:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "answers not read")
-        self._out.append(frame)
-
-    def _fault(self, stream_id: int, code: ErrorCode) -> None:
-        """Break a stream off for the peer's fault; one never opened cannot be, so the connection ends."""
-        if self._is_idle(stream_id):
-            raise ConnectionFault(code, "fault on a stream that was never opened")
-        self._resets += 1
-        self._reset_budget.spend(self._now, "streams broken off")
-        self._append_control(encode_reset(stream_id, code))
-        self._remember_forgotten(stream_id)
-        stream = self._streams.get(stream_id)
-        if stream is not None:
-            self._forget(stream)
-            self._events.on_reset(stream_id, code)

@@ -1,6 +1,6 @@
 """The sending half of an HTTP/2 connection: frames out, flow control, backlogs. No IO.
 
-`http2.Http2Connection` is this and the receiving half; they share the streams and the output.
+`http2.Http2Connection` is this and the receiving halves; they share the streams and the output.
 
 Source: RFC 9113, sections 5.2, 6.1, 6.2, 6.9.
 """

@@ -59,33 +59,20 @@ _SYMBOL_AT: Final = _paths()
 _CODE_OF: Final = {symbol: (path.bit_length() - 1, path) for path, symbol in _SYMBOL_AT.items()}
 
 
-class _State(dict[int, tuple[bytes, "_State"]]):
-    """What a node of the code tree makes of each byte: the symbols completed, and the node it ends on."""
-
-    __slots__ = ("path",)
-
-    def __init__(self, path: int) -> None:
-        super().__init__()
-        self.path = path
-
-    def __missing__(self, byte: int) -> tuple[bytes, "_State"]:
-        symbols = bytearray()
-        path = self.path
-        for shift in range(7, -1, -1):
-            path = path << 1 | byte >> shift & 1
-            symbol = _SYMBOL_AT.get(path)
-            if symbol is None:
-                continue
-            if symbol == _EOS:
-                raise HuffmanError("EOS inside Huffman text")
-            symbols.append(symbol)
-            path = 1
-        step = self[byte] = bytes(symbols), _STATES.setdefault(path, _State(path))
-        return step
+# What a node of the code tree makes of each byte: the symbols completed, as latin-1, and the steps of the node it
+# ends on. Has the key _END where text may end. Plain dicts of text: the interpreter is quickest with these.
+_Steps = dict[int, tuple[str, "_Steps"]]
+_END: Final = -1
 
 
-_ROOT: Final = _State(1)
-_STATES: Final = {1: _ROOT}
+def _new_steps(path: int) -> _Steps:
+    """Give the steps of a node, none known yet; text may end at the root or within padding."""
+    may_end = not path & (path + 1) and path <= _LONGEST_PADDING
+    return {_END: ("", {})} if may_end else {}
+
+
+_STEPS_AT: Final[dict[int, _Steps]] = {1: _new_steps(1)}
+_ROOT: Final = _STEPS_AT[1]
 
 
 def decode(text: bytes) -> bytes:
@@ -93,16 +80,44 @@ def decode(text: bytes) -> bytes:
 
     Raises HuffmanError on EOS, on padding that is not ones, and on eight or more bits of padding.
     """
-    state = _ROOT
-    pieces: list[bytes] = []
-    append = pieces.append
-    for byte in text:
-        piece, state = state[byte]
-        append(piece)
-    path = state.path
-    if path & (path + 1) or path > _LONGEST_PADDING:
+    steps = _ROOT
+    plain = ""
+    try:
+        for byte in text:
+            symbols, steps = steps[byte]
+            plain += symbols
+    except KeyError:
+        _learn(text)
+        return decode(text)
+    if _END not in steps:
         raise HuffmanError("wrong padding after Huffman text")
-    return b"".join(pieces)
+    return plain.encode("latin-1")
+
+
+def _learn(text: bytes) -> None:
+    """Work out every step of decoding `text`."""
+    path = 1
+    for byte in text:
+        steps = _STEPS_AT[path]
+        symbols, path = _walk(path, byte)
+        if path not in _STEPS_AT:
+            _STEPS_AT[path] = _new_steps(path)
+        steps[byte] = symbols, _STEPS_AT[path]
+
+
+def _walk(path: int, byte: int) -> tuple[str, int]:
+    """Walk eight bits from a node; give the symbols completed and the node reached."""
+    symbols = ""
+    for shift in range(7, -1, -1):
+        path = path << 1 | byte >> shift & 1
+        symbol = _SYMBOL_AT.get(path)
+        if symbol is None:
+            continue
+        if symbol == _EOS:
+            raise HuffmanError("EOS inside Huffman text")
+        symbols += chr(symbol)
+        path = 1
+    return symbols, path
 
 
 def encode(text: bytes) -> bytes:
