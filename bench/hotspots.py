@@ -1,13 +1,15 @@
 """Where does noded's time go? `python -m bench.hotspots CASE [--how sample|calls]`: one case under load, profiled.
 
-`sample` looks at the stack of the main thread every millisecond of processor time (nearly free, so the shares are
-true; C code counts for the Python line that called it). `calls` is cProfile: exact call counts, but it makes small
-functions look dearer than they are.
+`sample` looks at the stack of the main thread every millisecond of the process's processor time. It is nearly free, so
+the shares are true. C code counts for the Python line that called it, a read by the loop for the first line of
+data_received, and another thread's work for whatever the main thread was at. `calls` is cProfile: exact counts, but
+it makes small functions look dearer than they are.
 """
 
 import argparse
 import collections
 import cProfile
+import os
 import pstats
 import runpy
 import signal
@@ -23,6 +25,8 @@ from bench.records import Case, Conditions
 from bench.run import CASES
 
 _INTERVAL_SECONDS = 0.001
+_START = signal.SIGUSR2
+"""Tells the profiled daemon to forget what it did so far: its start is no part of the case."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +48,7 @@ def _profile(case: Case, options: argparse.Namespace) -> str:
         output = Path(directory) / "profile.txt"
         wrapper = [sys.executable, "-m", "bench.hotspots", "--inside", options.how, str(options.top), str(output)]
         with servers.noded(Path(directory) / "noded", wrapper) as subject:
+            os.kill(subject.pids[0], _START)
             sample = case.measure(subject, Conditions(options.seconds, options.ghz))
         microseconds = 1e6 / max(sample.per_core, 1)
         summary = f"{case.title}: {sample.rate:,.0f}/s while profiled, {microseconds:.1f} us of processor time each\n"
@@ -59,6 +64,7 @@ def inside(how: str, top: int, output: Path) -> None:
 @contextmanager
 def _calls(top: int, output: Path) -> Iterator[None]:
     profile = cProfile.Profile()
+    signal.signal(_START, lambda _signal, _frame: profile.clear())
     profile.enable()
     try:
         yield
@@ -71,6 +77,7 @@ def _calls(top: int, output: Path) -> Iterator[None]:
 @contextmanager
 def _sampling(top: int, output: Path) -> Iterator[None]:
     stacks = Stacks()
+    signal.signal(_START, stacks.clear)
     signal.signal(signal.SIGPROF, stacks.look)
     signal.setitimer(signal.ITIMER_PROF, _INTERVAL_SECONDS, _INTERVAL_SECONDS)
     try:
@@ -102,6 +109,12 @@ class Stacks:
             seen.add(frame.f_code)
             frame = frame.f_back
         self._cumulative.update(seen)
+
+    def clear(self, _signal: int, _frame: FrameType | None) -> None:
+        """Start again (a signal handler)."""
+        self._lines.clear()
+        self._cumulative.clear()
+        self._looks = 0
 
     def tables(self, top: int) -> str:
         """Own time by function and by line, and time with callees; dearest first, as shares of all looks."""
