@@ -67,7 +67,7 @@ class AppSubscriptions(Protocol):
 class App:
     """A tenant at work: its record, its books, its components, its channel."""
 
-    __slots__ = ("channel", "leave", "max_body_bytes", "metadata", "node", "pubsub", "ready", "spec", "state", "subscriptions", "tenant", "turn")
+    __slots__ = ("channel", "_max_body_bytes", "leave", "metadata", "node", "pubsub", "ready", "spec", "state", "subscriptions", "tenant", "turn")
 
     def __init__(self, spec: AppSpec, tenant: Tenant, node: "Node", channel: AppChannel | None, max_body_bytes: int = 4 << 20) -> None:
         self.spec = spec
@@ -82,17 +82,17 @@ class App:
         self.subscriptions: AppSubscriptions | None = None
         self.ready = channel is None
         """Whether the app was seen to answer on its channel; one that has none is always ready."""
-        self.max_body_bytes = spec.limits.request_bytes or max_body_bytes
-        """Of one request; more is refused."""
+        self._max_body_bytes = max_body_bytes
         self.leave: Callable[[], None] = _nothing
         """Ask the daemon to detach this app soon."""
         self.turn = Turn()
         """Its place in the order of tenants."""
 
-    def adopt(self, spec: AppSpec, max_body_bytes: int) -> None:
-        """Take a spec that differs in its limits only."""
-        self.spec = spec
-        self.max_body_bytes = spec.limits.request_bytes or max_body_bytes
+    @property
+    def max_body_bytes(self) -> int:
+        """Of one request; more is refused. The tenant's request_bytes, or what the daemon was started with."""
+        limit = self.tenant.limits.request_bytes
+        return self._max_body_bytes if limit is None else limit
 
     @property
     def app_id(self) -> str:

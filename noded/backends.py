@@ -97,6 +97,14 @@ class Backends:
                 pubsub[spec.name] = PubSubBinding(spec.name, backend.instance, topics, scopes, spec.version)  # type: ignore[arg-type]
         app.state, app.pubsub = state, pubsub
 
+    async def release(self, app: App) -> None:
+        """An app is gone: close the instances that were its own."""
+        held = [*(each.store for each in app.state.values()), *(each.broker for each in app.pubsub.values())]
+        app.state, app.pubsub = {}, {}
+        for key, backend in list(self._open.items()):
+            if backend.instance in held and is_per_app(backend.spec):
+                await self._close(self._open.pop(key))
+
     async def aclose(self) -> None:
         """Close every component: what was accepted is finished first."""
         for key in list(self._open):

@@ -179,6 +179,7 @@ class Daemon:
         self.attachments.pop((app.namespace, app.app_id), None)
         self.node.remove(app)
         await attachment.close(self.settings.drain_seconds)
+        await self.backends.release(app)
         self.tenants.detach(app.tenant)
         log.info("app %s detached", app.tenant.id)
 
@@ -203,7 +204,7 @@ class Daemon:
         for warning in loaded.warnings:
             log.warning("resources: %s", warning)
         resources = self._catalogue.merge(loaded)
-        if not resources.components:
+        if not resources.components and not loaded.problems:
             defaults = default_resources(self.settings.state_dir)
             resources = replace(resources, components=defaults.components)
         self.resources = resources
@@ -235,7 +236,7 @@ class Daemon:
         if current is not None:
             if replace(current.app.spec, limits=spec.limits, origin=spec.origin) == spec:
                 self.tenants.set_limits(current.app.tenant, spec.limits, time.perf_counter())
-                current.app.adopt(spec, self.settings.max_body_bytes)
+                current.app.spec = spec
                 return
             await self._detach(current)
         try:

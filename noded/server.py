@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from noded.app import App
 from tenancy.fairness import SLICE_BYTES, Turn, Turns
-from tenancy.identity import allowed, peer_of
+from tenancy.identity import Unidentified, allowed, peer_of
 
 log = logging.getLogger("noded.server")
 
@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
             return True
         try:
             peer = peer_of(self._transport.get_extra_info("socket"))
-        except OSError:
+        except Unidentified:
             return False
         return allowed(peer, identity.uids, identity.gids)
 

@@ -68,7 +68,9 @@ def make_directory(path: Path, wanted: Ownership) -> None:
     Raises SocketError.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        for parent in (path.parent.parent, path.parent):  # apps must be able to pass, whatever the umask
+            parent.mkdir(parents=True, exist_ok=True)
+            parent.chmod(0o755)
         path.mkdir(exist_ok=True, mode=0o700)
         own_directory(os.fspath(path), wanted)
     except OSError as error:
