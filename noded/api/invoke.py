@@ -4,8 +4,6 @@ A request and an answer that are whole at once, as most are, cost one write each
 other operation's ends here too. Source: dapr-api.md 1.7; daprd 1.18 pkg/api/http/directmessaging.go.
 """
 
-from collections.abc import Sequence
-
 from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
 from noded.api.invoke_target import InvalidTarget, Target, find_target, request_path, split_app
 from noded.app import App
@@ -25,15 +23,6 @@ VERBS = frozenset((b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"
 _NO_BODY = (204, 304)
 _GRPC_ERROR = "rpc error: code = {code} desc = {text}"
 """How daprd words what another app's sidecar answered."""
-
-
-def wants_invoke(path: bytes, headers: Sequence[Header]) -> bool:
-    """Whether a request names an app to invoke, by header or by path."""
-    sorted_headers = RequestHeaders(headers)
-    try:
-        return find_target(path, sorted_headers.app_id, sorted_headers.authorization) is not None
-    except ApiError:
-        return False
 
 
 def invoke_http(call: HttpCall) -> None:

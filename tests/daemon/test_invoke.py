@@ -1,0 +1,476 @@
+"""Service invocation over HTTP between apps of one node: addressing, headers, errors, bodies."""
+
+import asyncio
+import base64
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.invoke_node import NO_TRACE, Answer, Client, InvokeNode, on_node
+from tests.daemon.raw_app import OK, Peer
+
+GET_CALLEE = b"GET /v1.0/invoke/callee/method/echo HTTP/1.1\r\nhost: x\r\n\r\n"
+INVALID = "rpc error: code = InvalidArgument desc = invalid method: "
+NO_APP_ID = "failed getting app id either from the URL path or the header dapr-app-id"
+
+
+async def caller_and_callee(node: InvokeNode) -> Client:
+    """Attach the usual two apps, and connect as the caller."""
+    node.attach("callee")
+    return await node.client(node.attach("caller"))
+
+
+async def passed(node: InvokeNode, client: Client, request: bytes, response: bytes = OK) -> tuple[bytes, Answer]:
+    """Invoke, and return what the callee got and what the caller got."""
+    await client.send(request)
+    peer = await node.apps["callee"].accept()
+    got = await peer.request()
+    await peer.send(response)
+    return got, await client.answer(request.partition(b" ")[0])
+
+
+def error_of(answer: Answer) -> tuple[int, str, str]:
+    body = json.loads(answer.body)
+    assert body.keys() == {"errorCode", "message"}
+    assert answer.all(b"content-type") == [b"application/json"]
+    return answer.status, body["errorCode"], body["message"]
+
+
+def headers_of(request: bytes) -> list[tuple[bytes, bytes]]:
+    lines = request.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+
+
+BASIC = base64.b64encode(b"dapr-app-id:callee").decode()
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("/v1.0/invoke/callee/method/a/b?c=d", ""),
+        ("/v1.0/invoke/callee.default/method/a/b?c=d", ""),
+        ("//v1.0//invoke/callee/method//a/./x/../b/?c=d", ""),
+        ("/v1.0/invoke/call%65e/method/%61%2Fb?c=d", ""),
+        ("/v1.0/invoke/callee/method/../../a/b?c=d", ""),
+        ("/a/b?c=d", "dapr-app-id: callee\r\n"),
+        ("/x/../a//b/?c=d", "Dapr-App-Id: callee\r\n"),
+        ("/v1.0/invoke/other/method/x", "dapr-app-id: callee\r\n"),
+        ("/a/b?c=d", f"authorization: Basic {BASIC}\r\n"),
+    ],
+)
+def test_three_forms_of_address_reach_the_same_app(target: str, headers: str, tmp_path: Path) -> None:
+    """An app is named by path, by dapr-app-id (first), or by Basic authorization; the path is resolved."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        got, answer = await passed(node, client, f"GET {target} HTTP/1.1\r\nhost: x\r\n{headers}\r\n".encode())
+
+        expected = b"/v1.0/invoke/other/method/x" if "other" in target else b"/a/b?c=d"
+        assert got.split(b" ")[1] == expected
+        assert (answer.status, answer.body) == (200, b"ok")
+
+    on_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("verb", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD"])
+def test_the_verb_passes(verb: str, tmp_path: Path) -> None:
+    """Any verb but CONNECT reaches the app as it is."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        response = b"HTTP/1.1 204 No Content\r\n\r\n"
+        got, answer = await passed(node, client, GET_CALLEE.replace(b"GET", verb.encode()), response)
+
+        assert got.split(b" ")[0] == verb.encode()
+        assert (answer.status, answer.body) == (204, b"")
+
+    on_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/v1.0/nonsense", "/v1.0/invoke/callee", "/v1.0/invoke//method/x", "/v1.0/publish/x"]
+)
+def test_what_names_no_app_is_404(target: str, tmp_path: Path) -> None:
+    """Every unknown path is taken for an invocation that names no app: 404 ERR_DIRECT_INVOKE."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        answer = await client.ask(f"PATCH {target} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+
+        assert error_of(answer) == (404, "ERR_DIRECT_INVOKE", NO_APP_ID)
+
+    on_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("nope/method/x", "couldn't find service: nope"),
+        ("callee.other/method/x", "couldn't find service: callee"),
+        ("a.b.c/method/x", "invalid app id a.b.c"),
+        ("mute/method/x", "rpc error: code = Internal desc = app channel is not initialized"),
+        ("caller/method/x", "cannot invoke local endpoint: app channel not initialized"),
+        (
+            "callee/method/a%23b",
+            f'{INVALID}method contains forbidden character: "a#b"',
+        ),
+        (
+            "callee/method/a%3Fb",
+            f'{INVALID}method contains forbidden character: "a?b"',
+        ),
+        (
+            "callee/method/a%00b",
+            f'{INVALID}method contains forbidden character: "a\\x00b"',
+        ),
+        (
+            "callee/method/a%0D%0Ab",
+            f'{INVALID}method contains control character at position 1: "a\\r\\nb"',
+        ),
+    ],
+)
+def test_what_cannot_be_invoked_is_500(target: str, problem: str, tmp_path: Path) -> None:
+    """Whatever the node itself fails at is 500 ERR_DIRECT_INVOKE, worded as daprd words it."""
+
+    async def scenario(node: InvokeNode) -> None:
+        node.attach("callee")
+        node.attach("mute", listens=False)
+        client = await node.client(node.attach("caller", listens=False))
+        answer = await client.ask(f"GET /v1.0/invoke/{target} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+
+        app_id = target.partition("/")[0]
+        assert error_of(answer) == (500, "ERR_DIRECT_INVOKE", f"failed to invoke, id: {app_id}, err: {problem}")
+        assert node.apps["callee"].nobody_connects()
+
+    on_node(tmp_path, scenario)
+
+
+def test_an_app_that_is_not_up_is_500_and_is_reached_when_it_comes(tmp_path: Path) -> None:
+    """A callee that refuses connections is an error for this call only."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        node.apps["callee"].close()
+        status, code, message = error_of(await client.ask(GET_CALLEE))
+
+        assert (status, code) == (500, "ERR_DIRECT_INVOKE")
+        start = "failed to invoke, id: callee, err: rpc error: code = Internal desc = error invoking app channel: "
+        assert message.startswith(start + "cannot reach the app at ")
+
+    on_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("garbage", [b"nonsense\r\n\r\n", b""])
+def test_an_app_that_does_not_answer_in_http_is_500(garbage: bytes, tmp_path: Path) -> None:
+    """Nonsense and a closed connection alike are an error for the caller, whose connection lives on."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        await client.send(GET_CALLEE)
+        peer = await node.apps["callee"].accept()
+        await peer.request()
+        await peer.send(garbage)
+        peer.close()
+
+        assert error_of(await client.answer())[0] == 500
+        assert (await passed(node, client, GET_CALLEE))[1].status == 200
+
+    on_node(tmp_path, scenario)
+
+
+def test_an_app_can_invoke_itself(tmp_path: Path) -> None:
+    """A self-invocation goes to the app's own channel."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await node.client(node.attach("callee"))
+        got, answer = await passed(node, client, GET_CALLEE)
+
+        assert (b"dapr-caller-app-id", b"callee") in headers_of(got)
+        assert answer.status == 200
+
+    on_node(tmp_path, scenario)
+
+
+def test_equal_app_ids_of_two_namespaces_do_not_meet(tmp_path: Path) -> None:
+    """An id means the app of the caller's own namespace; another namespace is reached only by naming it."""
+
+    async def scenario(node: InvokeNode) -> None:
+        node.attach("callee")
+        node.attach("callee", "other")
+        ours = await node.client(node.attach("caller"))
+        theirs = await node.client(node.attach("caller", "other"))
+
+        for client, target, app, namespace in (
+            (ours, b"callee", "callee", b"default"),
+            (theirs, b"callee", "callee.other", b"other"),
+            (ours, b"callee.other", "callee.other", b"default"),
+            (theirs, b"callee.default", "callee", b"other"),
+        ):
+            await client.send(GET_CALLEE.replace(b"callee", target))
+            peer = await node.apps[app].accept()
+            got = headers_of(await peer.request())
+            assert (b"dapr-caller-namespace", namespace) in got
+            await peer.send(OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+            assert (await client.answer()).status == 200
+
+        assert all(app.nobody_connects() for app in node.apps.values())
+
+    on_node(tmp_path, scenario)
+
+
+FORWARDED = [
+    (b"accept", b"*/*"),
+    (b"authorization", b"Bearer x"),
+    (b"content-type", b"application/json"),
+    (b"cookie", b"a=b"),
+    (b"dapr-reentrancy-id", b"1"),
+    (b"dapr-x", b"y"),
+    (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    (b"tracestate", b"a=b"),
+    (b"x-twice", b"1"),
+    (b"x-twice", b"2"),
+]
+
+
+def test_request_headers_pass(tmp_path: Path) -> None:
+    """End-to-end headers reach the app, repeated ones too."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        lines = b"".join(b"%b: %b\r\n" % field for field in FORWARDED)
+        got, _ = await passed(node, client, GET_CALLEE[:-2] + lines + b"\r\n")
+
+        assert sorted(headers_of(got)) == sorted(
+            [
+                *FORWARDED,
+                (b"dapr-caller-app-id", b"caller"),
+                (b"dapr-caller-namespace", b"default"),
+                (b"dapr-callee-app-id", b"callee"),
+                (b"host", b"localhost"),
+            ]
+        )
+
+    on_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "connection: x-mine\r\nx-mine: 1",
+        "connection: X-Mine, keep-alive\r\nX-MINE: 1",
+        "keep-alive: timeout=1",
+        "proxy-connection: keep-alive",
+        "proxy-authorization: Basic x",
+        "proxy-authenticate: Basic",
+        "te: trailers",
+        "trailer: x",
+        "http2-settings: x",
+        "grpc-trace-bin: x",
+        "x-y-bin: x",
+        "expect: 100-continue",
+        "dapr-api-token: theirs",
+        "destination-app-id: x",
+    ],
+)
+def test_request_headers_that_do_not_pass(line: str, tmp_path: Path) -> None:
+    """Hop-by-hop headers, those Connection names, binary ones and tokens stay behind."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        got, _ = await passed(node, client, GET_CALLEE[:-2] + line.encode() + b"\r\n\r\n")
+
+        names = {name for name, _ in headers_of(got)}
+        assert names == {
+            b"host",
+            b"dapr-caller-app-id",
+            b"dapr-caller-namespace",
+            b"dapr-callee-app-id",
+            b"traceparent",
+        }
+
+    on_node(tmp_path, scenario)
+
+
+def test_a_caller_cannot_say_who_it_is(tmp_path: Path) -> None:
+    """Who calls whom is set by the node; what the client says about it is dropped."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        lies = b"dapr-caller-app-id: boss\r\nDapr-Caller-Namespace: root\r\ndapr-callee-app-id: x\r\n\r\n"
+        got = headers_of((await passed(node, client, GET_CALLEE[:-2] + lies))[0])
+
+        assert [field for field in got if field[0].startswith(b"dapr-call")] == [
+            (b"dapr-caller-app-id", b"caller"),
+            (b"dapr-caller-namespace", b"default"),
+            (b"dapr-callee-app-id", b"callee"),
+        ]
+
+    on_node(tmp_path, scenario)
+
+
+def test_the_app_gets_its_own_token(tmp_path: Path) -> None:
+    """A callee with an app token gets it with every call, and never the caller's."""
+
+    async def scenario(node: InvokeNode) -> None:
+        node.attach("callee", token="callees")
+        client = await node.client(node.attach("caller", token="callers"))
+        got, _ = await passed(node, client, GET_CALLEE[:-2] + b"dapr-api-token: mine\r\n\r\n")
+
+        assert [value for name, value in headers_of(got) if name == b"dapr-api-token"] == [b"callees"]
+
+    on_node(tmp_path, scenario)
+
+
+def test_grpc_headers_are_renamed(tmp_path: Path) -> None:
+    """Names that gRPC reserves travel under dapr-."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        got, _ = await passed(node, client, GET_CALLEE[:-2] + b"grpc-timeout: 1S\r\n\r\n")
+
+        assert (b"dapr-grpc-timeout", b"1S") in headers_of(got)
+
+    on_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("sampling_rate", "pattern"),
+    [
+        (0.0, re.escape(NO_TRACE)),
+        (1.0, rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-01"),
+        (1e-12, rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00"),
+    ],
+)
+def test_a_trace_begins_here_when_none_came(sampling_rate: float, pattern: bytes, tmp_path: Path) -> None:
+    """Without a traceparent the node makes one (all zeros when tracing is off) and tells both sides."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        got, answer = await passed(node, client, GET_CALLEE)
+        sent = [value for name, value in headers_of(got) if name == b"traceparent"]
+
+        assert re.fullmatch(pattern, sent[0])
+        assert answer.all(b"traceparent") == sent
+
+    on_node(tmp_path, scenario, sampling_rate)
+
+
+def test_the_answer_has_the_callers_trace(tmp_path: Path) -> None:
+    """A traceparent that came is answered with, unless the app answers with its own."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        mine = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        request = GET_CALLEE[:-2] + b"traceparent: %b\r\n\r\n" % mine
+        await client.send(request)
+        peer = await node.apps["callee"].accept()
+        await peer.request()
+        await peer.send(OK)
+        assert (await client.answer()).all(b"traceparent") == [mine]
+        await client.send(request)
+        await peer.request()
+        await peer.send(OK.replace(b"\r\n\r\n", b"\r\nTraceparent: theirs\r\n\r\n"))
+
+        assert (await client.answer()).all(b"traceparent") == [b"theirs"]
+
+    on_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_answer_headers_pass_but_those_of_the_hop(chunked: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """Status and end-to-end headers come back, repeated ones too; hop-by-hop and nominated ones do not."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        framing = (
+            b"transfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" if chunked else b"content-length: 2\r\n\r\nok"
+        )
+        _, answer = await passed(
+            node,
+            client,
+            GET_CALLEE,
+            b"HTTP/1.1 418 I'm a teapot\r\nset-cookie: a=1\r\nset-cookie: b=2\r\nx-a: b\r\nlocation: /y\r\n"
+            b"connection: x-mine\r\nx-mine: 1\r\nkeep-alive: 5\r\nx-bin: 1\r\ncontent-type: text/x\r\n"
+            b"date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" + framing,
+        )
+
+        assert (answer.status, answer.body) == (418, b"ok")
+        assert sorted(field for field in answer.headers if field[0] != b"date") == [
+            (b"content-length", b"2"),
+            (b"content-type", b"text/x"),
+            (b"location", b"/y"),
+            (b"set-cookie", b"a=1"),
+            (b"set-cookie", b"b=2"),
+            (b"traceparent", NO_TRACE),
+            (b"x-a", b"b"),
+        ]
+        assert len(answer.all(b"date")) == 1
+
+    on_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\netag: x\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 500 Oops\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\noops",
+        b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    ],
+)
+def test_any_answer_of_the_app_is_passed_on(response: bytes, tmp_path: Path) -> None:
+    """Redirects are not followed, errors not reworded, empty answers stay empty, and the connection lives on."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        _, answer = await passed(node, client, GET_CALLEE, response)
+        final = response.rpartition(b"HTTP/1.1 ")[2]
+
+        assert answer.status == int(final[:3])
+        assert answer.body == final.partition(b"\r\n\r\n")[2]
+        if b"content-type" not in response:
+            assert answer.all(b"content-type") == []
+        await client.send(GET_CALLEE.replace(b"callee", b"nope"))
+        assert (await client.answer()).status == 500
+
+    on_node(tmp_path, scenario)
+
+
+def test_head_has_the_length_but_no_body(tmp_path: Path) -> None:
+    """A HEAD's content-length is the app's word about a body that does not come."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        response = b"HTTP/1.1 200 OK\r\ncontent-type: text/x\r\ncontent-length: 99\r\n\r\n"
+        _, answer = await passed(node, client, GET_CALLEE.replace(b"GET", b"HEAD"), response)
+
+        assert (answer.status, answer.body, answer.all(b"content-length")) == (200, b"", [b"99"])
+        assert answer.all(b"content-type") == [b"text/x"]
+        assert (await client.ask(GET_CALLEE.replace(b"callee", b"nope"))).status == 500
+
+    on_node(tmp_path, scenario)
+
+
+def test_pipelined_invocations_are_answered_in_order(tmp_path: Path) -> None:
+    """Two requests on one connection run at the same time; their answers keep the order of the requests."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        await client.send(GET_CALLEE.replace(b"echo", b"1") + GET_CALLEE.replace(b"echo", b"2"))
+        peers: dict[bytes, Peer] = {}
+        for _ in range(2):
+            peer = await node.apps["callee"].accept()
+            peers[(await peer.request()).split(b" ")[1]] = peer
+        await peers[b"/2"].send(OK.replace(b"ok", b"22"))
+        await asyncio.sleep(0.01)
+        await peers[b"/1"].send(OK.replace(b"ok", b"11"))
+        got = b""
+        while got.count(b"HTTP/1.1 200") < 2 or not got.endswith(b"22"):
+            got += await client.read()
+
+        assert got.index(b"\r\n\r\n11") < got.index(b"\r\n\r\n22")
+
+    on_node(tmp_path, scenario)
