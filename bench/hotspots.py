@@ -1,7 +1,7 @@
 """Where does noded's time go? `python -m bench.hotspots CASE [--how sample|calls]`: one case under load, profiled.
 
-`sample` looks at the stack of the main thread every millisecond of the process's processor time. It is nearly free, so
-the shares are true. C code counts for the Python line that called it, a read by the loop for the first line of
+`sample` looks at the stack of the main thread with every tick of the process's processor time (1 to 4 ms).
+It is nearly free, so the shares are true. C code counts for the Python line that called it, a read by the loop for the first line of
 data_received, and another thread's work for whatever the main thread was at. `calls` is cProfile: exact counts, but
 it makes small functions look dearer than they are.
 """
@@ -124,7 +124,9 @@ class Stacks:
         lines = collections.Counter({f"{_place(code)}:{line}": count for (code, line), count in self._lines.items()})
         callees = collections.Counter({_place(code): count for code, count in self._cumulative.items()})
         counted = {"own time by function": own, "own time by line": lines, "with callees": callees}
-        return "\n".join(f"\n{title}\n{self._shares(counts, top)}" for title, counts in counted.items())
+        return f"{self._looks} looks" + "\n".join(
+            f"\n{title}\n{self._shares(counts, top)}" for title, counts in counted.items()
+        )
 
     def _shares(self, counts: collections.Counter[str], top: int) -> str:
         return "\n".join(f"{100 * count / self._looks:6.1f}%  {place}" for place, count in counts.most_common(top))

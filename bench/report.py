@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.floors import FLOORS, PSS_CEILING_MB, Floor
+from bench.quiet import QUIET_SHARE
 from bench.records import Case, Memory, Sample, SubjectName
 
 Samples = Mapping[SubjectName, Sequence[Sample]]
@@ -58,6 +59,8 @@ class Report:
     memory: Mapping[SubjectName, Memory]
     rounds: int
     seconds: float
+    others_share: float = 0.0
+    """Of the two cores, in use by others before the worst measurement; see bench/quiet.py."""
 
     @property
     def memory_passed(self) -> bool | None:
@@ -108,7 +111,13 @@ def table(report: Report) -> str:
         "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs))
         for pairs in (list(zip(line, widths, strict=True)) for line in lines)
     )
-    return "\n".join([text, *_memory_lines(report)])
+    return "\n".join([text, *_memory_lines(report), *_warnings(report)])
+
+
+def _warnings(report: Report) -> list[str]:
+    if report.others_share <= QUIET_SHARE:
+        return []
+    return [f"Others used up to {report.others_share:.0%} of the two cores: these figures are not to be trusted."]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -146,6 +155,7 @@ def write_json(report: Report, path: Path) -> None:
         "machine": {"system": platform.system(), "release": platform.release(), "python": platform.python_version()},
         "rounds": report.rounds,
         "seconds": report.seconds,
+        "others_share": report.others_share,
         "passed": report.passed,
         "rows": [{**asdict(row), "ratio": row.ratio, "passed": row.passed} for row in report.rows],
         "memory": {name: asdict(memory) for name, memory in report.memory.items()},

@@ -7,9 +7,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import chart, invoke, memory, pubsub, servers, state_grpc, state_http
+from bench.quiet import wait_quiet
 from bench.records import Case, Conditions, Memory, Sample, Subject, SubjectName
 from bench.report import Report, Row, summarise, table, write_json
 
@@ -40,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ghz", default=shutil.which("ghz") or "", help="ghz binary; absent: its cases are left out")
     parser.add_argument("--rounds", type=int, default=3, help="pairs per case (3)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one measurement (4)")
+    parser.add_argument("--patience", type=float, default=10.0, help="seconds to wait for other load to end (10)")
     parser.add_argument("--only", default="", help="comma-separated cases: " + ", ".join(case.name for case in CASES))
     parser.add_argument("--json", type=Path, default=_CHECKOUT / "bench" / "out" / "bench.json")
     parser.add_argument("--chart", type=Path, default=_CHECKOUT / "bench" / "out" / "bench.svg")
@@ -66,8 +69,9 @@ def measure(cases: Sequence[Case], conditions: Conditions, options: argparse.Nam
     with tempfile.TemporaryDirectory(prefix="noded-bench-") as directory, ExitStack() as stack:
         subjects = stack.enter_context(_subjects(Path(directory), options.daprd))
         idle: Mapping[SubjectName, Memory] = {subject.name: memory.measure(subject) for subject in subjects}
-        rows = tuple(_row(case, subjects, conditions, options.rounds) for case in cases)
-    return Report(rows, idle, options.rounds, conditions.seconds)
+        turns = Turns(subjects, conditions, options.rounds, options.patience)
+        rows = tuple(turns.take(case) for case in cases)
+    return Report(rows, idle, options.rounds, conditions.seconds, turns.others_share)
 
 
 @contextmanager
@@ -79,11 +83,24 @@ def _subjects(directory: Path, daprd: Path | None) -> Iterator[list[Subject]]:
         yield subjects
 
 
-def _row(case: Case, subjects: Sequence[Subject], conditions: Conditions, rounds: int) -> Row:
-    samples: dict[SubjectName, list[Sample]] = {subject.name: [] for subject in subjects}
-    for turn in range(rounds):
-        for subject in subjects if turn % 2 == 0 else reversed(subjects):
-            sample = case.measure(subject, conditions)
-            samples[subject.name].append(sample)
-            print(f"{case.name} {turn + 1}/{rounds} {subject.name}: {sample.rate:,.0f}/s", file=sys.stderr)
-    return summarise(case, samples)
+@dataclass(slots=True)
+class Turns:
+    """Measures cases: noded and daprd in turn, the order changing every round."""
+
+    subjects: Sequence[Subject]
+    conditions: Conditions
+    rounds: int
+    patience_seconds: float
+    others_share: float = 0.0
+    """The worst seen so far."""
+
+    def take(self, case: Case) -> Row:
+        """All rounds of one case, summed up."""
+        samples: dict[SubjectName, list[Sample]] = {subject.name: [] for subject in self.subjects}
+        for turn in range(self.rounds):
+            for subject in self.subjects if turn % 2 == 0 else reversed(self.subjects):
+                self.others_share = max(self.others_share, wait_quiet(self.patience_seconds))
+                sample = case.measure(subject, self.conditions)
+                samples[subject.name].append(sample)
+                print(f"{case.name} {turn + 1}/{self.rounds} {subject.name}: {sample.rate:,.0f}/s", file=sys.stderr)
+        return summarise(case, samples)
