@@ -134,16 +134,18 @@ class StreamSubscription:
 
     async def _send(self) -> None:
         """Send what is in line; what is no event, or past its time, is settled instead."""
-        while self._outbox:
-            delivery = self._outbox.popleft()
-            request = self._event(delivery)
-            if request is None:
-                self._settle(delivery, Outcome.DROPPED)
-                continue
-            self._held.setdefault(request.id, deque()).append(delivery)
-            self._usage.delivered += 1
-            await self._stream.send(SubscribeTopicEventsResponseAlpha1(event_message=request).SerializeToString())
-        self._sending = False
+        try:
+            while self._outbox:
+                delivery = self._outbox.popleft()
+                request = self._event(delivery)
+                if request is None:
+                    self._settle(delivery, Outcome.DROPPED)
+                    continue
+                self._held.setdefault(request.id, deque()).append(delivery)
+                self._usage.delivered += 1
+                await self._stream.send(SubscribeTopicEventsResponseAlpha1(event_message=request).SerializeToString())
+        finally:
+            self._sending = False
 
     def _event(self, delivery: Delivery) -> TopicEventRequest | None:
         message, spec = delivery.message, self._spec

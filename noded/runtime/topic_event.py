@@ -5,8 +5,8 @@ unknown content type is not lost: a string goes as its bytes, anything else as i
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -18,6 +18,10 @@ from noded.runtime.events import NotAnEvent
 
 _OWN_FIELDS = frozenset({"id", "source", "type", "specversion", "datacontenttype", "data", "data_base64"})
 """Attributes with a field of their own; all others, topic and trace included, go into `extensions`."""
+
+_DEPTH = 20
+"""Of JSON; a google.protobuf.Value has three messages a level."""
+_NULL = b"null"
 
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -41,9 +45,9 @@ def topic_event(data: bytes, topic: str, pubsub_name: str, path: str) -> TopicEv
             path=path,
         )
         request.extensions.update(
-            {name: msgspec.json.decode(value) for name, value in event.items() if name not in _OWN_FIELDS}
+            {name: _extension(bytes(value)) for name, value in event.items() if name not in _OWN_FIELDS}
         )
-    except (msgspec.DecodeError, RecursionError, binascii.Error) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise NotAnEvent(str(error)) from None
     return request
 
@@ -79,11 +83,16 @@ def _text(event: Mapping[str, Raw], name: str) -> str:
 def _data(event: Mapping[str, Raw]) -> bytes:
     if _text(event, "data_base64"):
         return base64.b64decode(_text(event, "data_base64"), validate=True)
-    raw = event.get("data")
-    if raw is None or bytes(raw) == b"null":
+    raw = bytes(event.get("data", _NULL))
+    if raw == _NULL:
         return b""
     content_type = _text(event, "datacontenttype")
     kind = cloudevents.kind_of(content_type)
-    if bytes(raw[:1]) == b'"' and kind not in {cloudevents.DataKind.JSON, cloudevents.DataKind.CLOUD_EVENT}:
+    if raw.startswith(b'"') and kind not in {cloudevents.DataKind.JSON, cloudevents.DataKind.CLOUD_EVENT}:
         return _text(event, "data").encode("utf-8", "replace")
-    return bytes(raw)
+    return raw
+
+
+def _extension(raw: bytes) -> Any:
+    """Decode an extension. One nested too deep for its reader is given as JSON text: protobuf parsers stop at 100."""
+    return raw.decode() if raw.count(b"[") + raw.count(b"{") > _DEPTH else msgspec.json.decode(raw)
