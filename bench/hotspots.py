@@ -1,9 +1,9 @@
 """Where does noded's time go? `python -m bench.hotspots CASE [--how sample|calls]`: one case under load, profiled.
 
-`sample` looks at the stack of the main thread with every tick of the process's processor time (1 to 4 ms).
-It is nearly free, so the shares are true. C code counts for the Python line that called it, a read by the loop for the first line of
-data_received, and another thread's work for whatever the main thread was at. `calls` is cProfile: exact counts, but
-it makes small functions look dearer than they are.
+`sample` looks at the stack of the main thread with every tick of the process's processor time (1 to 4 ms). It is
+nearly free, so the shares are true. C code counts for the Python line that called it, a read by the loop for the
+first line of data_received, and another thread's work for whatever the main thread was at. `calls` is cProfile:
+exact counts, but it makes small functions look dearer than they are.
 """
 
 import argparse
