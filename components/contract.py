@@ -99,8 +99,8 @@ class Account(Protocol):
     def charge(self, keys: int, size_bytes: int) -> None:
         """Add a difference (negative: free). Thread-safe.
 
-        Raises whatever the daemon refuses growth with, changing nothing; the store then undoes what it was about to do and
-        lets that error through. A charge that only frees never raises.
+        Raises whatever the daemon refuses growth with, changing nothing; the store then undoes what it was about to do
+        and lets that error through. A charge that only frees never raises.
         """
 
 

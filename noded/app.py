@@ -67,9 +67,24 @@ class AppSubscriptions(Protocol):
 class App:
     """A tenant at work: its record, its books, its components, its channel."""
 
-    __slots__ = ("channel", "_max_body_bytes", "leave", "metadata", "node", "pubsub", "ready", "spec", "state", "subscriptions", "tenant", "turn")
+    __slots__ = (
+        "_max_body_bytes",
+        "channel",
+        "leave",
+        "metadata",
+        "node",
+        "pubsub",
+        "ready",
+        "spec",
+        "state",
+        "subscriptions",
+        "tenant",
+        "turn",
+    )
 
-    def __init__(self, spec: AppSpec, tenant: Tenant, node: "Node", channel: AppChannel | None, max_body_bytes: int = 4 << 20) -> None:
+    def __init__(
+        self, spec: AppSpec, tenant: Tenant, node: "Node", channel: AppChannel | None, max_body_bytes: int = 4 << 20
+    ) -> None:
         self.spec = spec
         self.tenant = tenant
         self.node = node

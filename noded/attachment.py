@@ -13,7 +13,7 @@ from typing import Protocol
 import trio
 
 from noded.app import App
-from noded.channel import HttpChannel
+from noded.channel import Address, HttpChannel
 from noded.config.paths import SocketPaths, socket_paths
 from noded.config.records import AppProtocol, AppSpec, LoopbackSpec, SubscriptionSpec
 from noded.host import Host
@@ -27,8 +27,19 @@ log = logging.getLogger("noded.apps")
 
 CHANNEL_SECONDS = (0.1, 1.0)
 """Between two tries to reach an app that is not up yet: first, doubled each time, and longest."""
-TOKEN_FILE = "api-token"
+TOKEN_FILE = "api-token"  # noqa: S105 - a file's name
 """In the app's directory: the token of its loopback ports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What every attachment is made with."""
+
+    serving: Serving
+    host: Host
+    run_dir: Path
+    nursery: trio.Nursery
+    """Owns the tasks of attached apps."""
 
 
 @dataclass(slots=True)
@@ -54,26 +65,23 @@ class Attachment:
     _subscriptions: Subscriptions | None = None
 
     @classmethod
-    async def open(
-        cls, app: App, serving: Serving, run_dir: Path, host: Host, subscriptions: tuple[SubscriptionSpec, ...],
-        nursery: trio.Nursery,
-    ) -> "Attachment":
+    async def open(cls, app: App, site: Site, subscriptions: tuple[SubscriptionSpec, ...]) -> "Attachment":
         """Attach: from here on the app's sockets answer.
 
         Raises SocketError, PathTooLongError, UnknownAccountError: nothing was left behind.
         """
-        made = cls(app, Endpoints(socket_paths(run_dir, app.namespace, app.app_id)))
+        made = cls(app, Endpoints(socket_paths(site.run_dir, app.namespace, app.app_id)))
         try:
-            await made._listen(serving, host)
+            await made._listen(site.serving, site.host)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await made.close(drain_seconds=0.0)
             raise
         made._subscriptions = held = Subscriptions(app)
         app.subscriptions = held
-        held.open(subscriptions, nursery)
+        held.open(subscriptions, site.nursery)
         if isinstance(app.channel, HttpChannel):
-            nursery.start_soon(made._await_channel, app.channel)
+            site.nursery.start_soon(made._await_channel, app.channel.address)
         return made
 
     def stop_listening(self) -> None:
@@ -91,8 +99,8 @@ class Attachment:
         """Detach: stop listening, drain, end subscriptions and channel. Idempotent."""
         self.stop_listening()
         with trio.move_on_after(drain_seconds):
-            while any(listener.connections for listener in self.listeners):
-                await trio.sleep(0.02)
+            for listener in self.listeners:
+                await listener.wait_closed()
         for listener in self.listeners:
             listener.abort()
         self._scope.cancel()
@@ -130,19 +138,13 @@ class Attachment:
             ports.append(sock.getsockname()[1])
         self.endpoints.http_port, self.endpoints.grpc_port = ports
 
-    async def _await_channel(self, channel: HttpChannel) -> None:
+    async def _await_channel(self, address: Address) -> None:
         """Dial the app until it listens; then it is ready."""
         wait, longest = CHANNEL_SECONDS
-        address = channel.address
         with self._scope:
             while not self.app.ready:
                 try:
-                    stream = await (
-                        trio.open_unix_socket(address.path)
-                        if address.path is not None
-                        else trio.open_tcp_stream(address.host, address.port)
-                    )
-                    await stream.aclose()
+                    await _dial(address)
                 except OSError:
                     await trio.sleep(wait)
                     wait = min(wait * 2, longest)
@@ -163,6 +165,15 @@ class Closable(Protocol):
         """Stop."""
 
 
+async def _dial(address: Address) -> None:
+    """Connect and hang up. Raises OSError."""
+    if address.path is not None:
+        stream = await trio.open_unix_socket(address.path)
+    else:
+        stream = await trio.open_tcp_stream(address.host, address.port)
+    await stream.aclose()
+
+
 def make_channel(spec: AppSpec, host: Host) -> HttpChannel | None:
     """How the daemon calls the app.
 
@@ -171,7 +182,8 @@ def make_channel(spec: AppSpec, host: Host) -> HttpChannel | None:
     if spec.channel is None:
         return None
     if spec.channel.protocol is not AppProtocol.HTTP:
-        raise ValueError(f"app {spec.app_id}: channel protocol {spec.channel.protocol.value} is not served yet: use http")
+        protocol = spec.channel.protocol.value
+        raise ValueError(f"app {spec.app_id}: channel protocol {protocol} is not served yet: use http")
     return HttpChannel(spec.channel, host.loop)
 
 

@@ -92,9 +92,20 @@ class BodySink(Protocol):
 class HttpCall:
     """One HTTP request on its way to its handler."""
 
-    __slots__ = ("app", "body", "body_complete", "exchange", "headers", "method", "params", "path", "query", "too_large")
+    __slots__ = (
+        "app",
+        "body",
+        "body_complete",
+        "exchange",
+        "headers",
+        "method",
+        "params",
+        "path",
+        "query",
+        "too_large",
+    )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - made once per request: a record to pass would cost another
         self,
         app: "App",
         method: bytes,
@@ -178,5 +189,5 @@ class Callback(Protocol):
         """Run."""
 
 
-class StreamClosed(Exception):  # noqa: N818 - a fact, not a fault
+class StreamClosed(Exception):
     """The client of a stream is gone: cancelled, past its deadline, or disconnected."""

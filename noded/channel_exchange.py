@@ -24,7 +24,7 @@ _REPEATABLE = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE", b"PUT
 """Methods whose repetition does no harm. Source: RFC 9110 9.2.2."""
 
 
-class ChannelTimeout(ChannelError):  # noqa: N818 - named for what happened
+class ChannelTimeout(ChannelError):
     """The app did not answer in time."""
 
 

@@ -24,7 +24,7 @@ import trio
 from components.contract import Ledger, Surroundings
 from noded import http_heads
 from noded.app import App
-from noded.attachment import Attachment, make_channel
+from noded.attachment import Attachment, Site, make_channel
 from noded.backends import Backends
 from noded.config.catalogue import Catalogue
 from noded.config.instantiate import default_resources
@@ -70,6 +70,7 @@ class Daemon:
         self._changing = trio.Lock()
         self.backends: Backends
         self._nursery: trio.Nursery
+        self._site: Site
 
     # The lifetime.
 
@@ -82,6 +83,7 @@ class Daemon:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                self._site = Site(self.serving, self.host, self.settings.run_dir, nursery)
                 self.backends = Backends(nursery, self.tenants.books, self._surroundings)
                 self.backends.on_ready = partial(nursery.start_soon, self._rebind)
                 nursery.start_soon(self._tick)
@@ -163,9 +165,7 @@ class Daemon:
         app.leave = partial(self._nursery.start_soon, self._leave, app)
         try:
             await self.backends.bind(app, self.resources.components)
-            attachment = await Attachment.open(
-                app, self.serving, self.settings.run_dir, self.host, self.resources.subscriptions, self._nursery
-            )
+            attachment = await Attachment.open(app, self._site, self.resources.subscriptions)
         except BaseException:
             self.tenants.detach(tenant)
             raise

@@ -47,7 +47,7 @@ class Grpc(IntEnum):
 class ApiError(Exception):
     """A request's failure, ready to be told in either protocol."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords, and only `error` below calls it
         self,
         row: "ErrorRow",
         message: str,
@@ -96,7 +96,7 @@ class ErrorRow:
         grpc: Grpc | None = None,
         **fields: object,
     ) -> ApiError:
-        """Make the error. `details` come before the ErrorInfo that a row with a reason adds; `metadata` goes into it."""
+        """Make the error. `details` come before the ErrorInfo that a row with a reason adds, with `metadata` in it."""
         if self.reason:
             info = {"@type": ERROR_INFO, "domain": "dapr.io", "metadata": metadata, "reason": self.reason}
             details = (*details, info)

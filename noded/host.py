@@ -31,7 +31,7 @@ class Host:
         self.loop.add_signal_handler(number, callback)
 
     async def from_asyncio(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run an asyncio coroutine on the host loop and wait for it from trio. Cancelling cancels it and waits for its end."""
+        """Run an asyncio coroutine on the host loop and wait for it. Cancelling cancels it and waits for its end."""
         task = self.loop.create_task(coroutine)
         waiter = trio.lowlevel.current_task()
         cancelled: list[Callable[[], object]] = []

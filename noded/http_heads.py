@@ -72,11 +72,8 @@ def chunk(data: bytes) -> bytes:
 
 
 def _make(status: int, content_type: bytes) -> bytes:
-    lines = status_line(status) + _heads.date
-    if status == 204:
-        made = lines + b"\r\n"
-    else:
-        made = lines + b"Content-Type: %b\r\nContent-Length: " % content_type
+    typed = b"Content-Type: %b\r\nContent-Length: " % content_type
+    made = status_line(status) + _heads.date + (b"\r\n" if status == 204 else typed)
     if len(_heads.made) < _MAX_HEADS:
         _heads.made[status, content_type] = made
     return made

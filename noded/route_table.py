@@ -5,8 +5,8 @@ the route's {fields} are decoded by query rules afterwards. What matches nothing
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
 from dataclasses import dataclass
+from typing import Any
 
 from noded.calls import HttpCall, Reply
 from noded.query import unescape

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+import trio
+
 from noded.app import App
 from tenancy.fairness import SLICE_BYTES, Turn, Turns
 from tenancy.identity import Unidentified, allowed, peer_of
@@ -293,6 +295,7 @@ class Listener:
         self.only_http2 = only_http2
         self.token = token
         self.connections: set[Connection] = set()
+        self._all_closed: trio.Event | None = None
 
     def __call__(self) -> Connection:
         """Make the protocol of an accepted connection."""
@@ -310,6 +313,14 @@ class Listener:
         if connection in self.connections:
             self.connections.remove(connection)
             self.app.tenant.gate.free("connections")
+            if self._all_closed is not None and not self.connections:
+                self._all_closed.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until the last connection is closed."""
+        if self.connections:
+            self._all_closed = trio.Event()
+            await self._all_closed.wait()
 
     def drain(self) -> None:
         """Let every connection finish what is under way, then close it."""

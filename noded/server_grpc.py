@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from components.completion import Completion
 from components.contract import Timer
-from noded.app import App
 from noded.calls import GrpcCall, Header, StreamClosed
 from noded.dispatch import as_api_error, quota_exceeded
 from noded.errors import (
@@ -160,11 +159,11 @@ class UnaryCall:
 
     def on_data(self, data: bytes, *, end: bool) -> None:
         """Take a piece of the message; a small one comes whole in one frame."""
-        if end and self._reader is None and len(data) >= 5 and data[0] == 0:
-            if int.from_bytes(data[1:5]) == len(data) - 5:
-                self._begin(data[5:])
-                return
-        self._gather(data, end=end)
+        size = len(data) - 5
+        if end and self._reader is None and size >= 0 and data[0] == 0 and int.from_bytes(data[1:5]) == size:
+            self._begin(data[5:])
+        else:
+            self._gather(data, end=end)
 
     def on_end(self) -> None:
         """The request is whole."""

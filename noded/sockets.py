@@ -53,9 +53,8 @@ class DirectoryLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._file)
-            raise SocketError(
-                f"another noded works in {what} {directory}: stop it, or give this one another --run-dir and --state-dir"
-            ) from None
+            remedy = "stop it, or give this one its own --run-dir and --state-dir"
+            raise SocketError(f"another noded works in {what} {directory}: {remedy}") from None
 
     def release(self) -> None:
         """Let another daemon have the directory."""

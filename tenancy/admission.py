@@ -51,7 +51,7 @@ class Refusal(Struct, frozen=True):
         return f"{self.limit} of {whose} exhausted: {self.used:.15g} of {self.allowed:.15g} used, retry in {wait} s"
 
 
-class LimitExceeded(Exception):  # noqa: N818 - a ceiling was met; nothing is broken
+class LimitExceeded(Exception):
     """A ceiling was met and nothing was changed. Wait `refusal.retry_after_seconds`, free something, or raise it."""
 
     def __init__(self, refusal: Refusal) -> None:

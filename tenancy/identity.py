@@ -56,7 +56,7 @@ class Lookups:
 SYSTEM: Final = Lookups()
 
 
-class Unidentified(Exception):  # noqa: N818 - a fact about a peer
+class Unidentified(Exception):
     """The kernel does not say who connected: refuse the connection."""
 
 

@@ -27,6 +27,12 @@ HOLD_SECONDS = 15.0
 def make_app(daemon: "Daemon") -> QuartTrio:
     """The operator's API of one daemon."""
     app = QuartTrio("noded.admin")
+    _add_views(app, daemon)
+    _add_actions(app, daemon)
+    return app
+
+
+def _add_views(app: QuartTrio, daemon: "Daemon") -> None:
     registry = registry_of(daemon)
 
     @app.get("/healthz")
@@ -49,6 +55,13 @@ def make_app(daemon: "Daemon") -> QuartTrio:
     async def events() -> Response:
         return _json(views.events(daemon))
 
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        body = await trio.to_thread.run_sync(generate_latest, registry)
+        return Response(body, content_type=CONTENT_TYPE_LATEST)
+
+
+def _add_actions(app: QuartTrio, daemon: "Daemon") -> None:
     @app.post("/v1/reload")
     async def reload() -> Response:
         await daemon.reload()
@@ -62,8 +75,8 @@ def make_app(daemon: "Daemon") -> QuartTrio:
             attachment = await daemon.attach(spec_of(wanted))
         except (msgspec.DecodeError, ValueError, RuntimeError, OSError) as error:
             return _json({"error": str(error)}, 409)
-        told = msgspec.json.encode({**msgspec.to_builtins(views.app_view(daemon, attachment)),
-                                    "token": attachment.endpoints.token})  # fmt: skip
+        view = msgspec.to_builtins(views.app_view(daemon, attachment))
+        told = msgspec.json.encode(view | {"token": attachment.endpoints.token})
         if not wanted.hold:
             return Response(told, content_type="application/json")
         response = Response(_held(daemon, attachment, told), content_type="application/x-ndjson")
@@ -75,13 +88,6 @@ def make_app(daemon: "Daemon") -> QuartTrio:
         if await daemon.detach(namespace, app_id):
             return Response(status=204)
         return _json({"error": f"no app {app_id} in namespace {namespace} is attached: see `noded apps`"}, 404)
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        body = await trio.to_thread.run_sync(generate_latest, registry)
-        return Response(body, content_type=CONTENT_TYPE_LATEST)
-
-    return app
 
 
 async def _held(daemon: "Daemon", attachment: Attachment, told: bytes) -> AsyncIterator[bytes]:

@@ -29,7 +29,7 @@ _LITERAL = "/$&+,:;=@!*'()[]"
 """What stays unescaped in a path beside letters, digits and `-_.~` (Go's net/url)."""
 
 
-class InvalidTarget(ValueError):  # noqa: N818 - named for what it is about
+class InvalidTarget(ValueError):
     """An app id or method that daprd refuses; the text is daprd's."""
 
 

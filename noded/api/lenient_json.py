@@ -17,7 +17,7 @@ _GO_KINDS = {"[": "array", '"': "string", "t": "bool", "f": "bool", "n": "null"}
 """{first character of a value: what Go calls it}"""
 
 
-class NotJson(ValueError):  # noqa: N818 - a fact about bytes from outside
+class NotJson(ValueError):
     """The bytes do not begin with the JSON value that was looked for."""
 
 

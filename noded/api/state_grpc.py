@@ -1,8 +1,7 @@
 """State over gRPC. Source: dapr-api.md 2.2; `contentType: application/json` in an item's metadata makes it JSON."""
 
-from google.protobuf.empty_pb2 import Empty
-
 import msgspec
+from google.protobuf.empty_pb2 import Empty
 
 from components.contract import ComponentError, Delete, StoreKey, Write
 from noded.api.state import (

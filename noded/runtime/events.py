@@ -27,7 +27,7 @@ _OURS = frozenset(
 """Headers of a delivery that no publisher's metadata may set: framing, and what the app trusts the daemon for."""
 
 
-class NotAnEvent(ValueError):  # noqa: N818 - a fact about bytes from a broker
+class NotAnEvent(ValueError):
     """The bytes are no JSON object."""
 
 

@@ -22,7 +22,7 @@ class Kind(StrEnum):
     STREAMING = "STREAMING"
 
 
-class MalformedSubscriptions(ValueError):  # noqa: N818 - what the app answered, not what went wrong
+class MalformedSubscriptions(ValueError):
     """The app's answer is no list of subscriptions; the message says where."""
 
 

@@ -34,13 +34,13 @@ class GrpcWireError(ValueError):
     status = INTERNAL
 
 
-class MessageTooLarge(GrpcWireError):  # noqa: N818 - says what is wrong, as components' errors do
+class MessageTooLarge(GrpcWireError):
     """A message is above the limit, as announced or once decompressed."""
 
     status = RESOURCE_EXHAUSTED
 
 
-class UnknownEncoding(GrpcWireError):  # noqa: N818
+class UnknownEncoding(GrpcWireError):
     """A message is compressed by something else than gzip; say so with grpc-accept-encoding."""
 
     status = UNIMPLEMENTED

@@ -41,11 +41,11 @@ _MAX_KNOWN_NAMES = 4096
 _known_names: set[bytes] = set()
 
 
-class MalformedRequest(ValueError):  # noqa: N818 - named for what happened
+class MalformedRequest(ValueError):
     """A request that cannot be written: a method, target or header with bytes that HTTP does not allow there."""
 
 
-class MalformedResponse(ValueError):  # noqa: N818 - named for what happened
+class MalformedResponse(ValueError):
     """The peer did not answer in HTTP/1.1, or broke off inside its answer."""
 
 

@@ -163,7 +163,11 @@ class Http2Connection(HeadReceiver):
 
     def _receive(self, data: bytes) -> int:
         """Handle every whole frame; give the bytes used."""
-        position = self._receive_preface(data) if self._preface_due else 0
+        position = 0
+        if self._preface_due:
+            position = self._receive_preface(data)
+            if self._preface_due:
+                return 0
         end = len(data)
         max_frame_bytes = self._limits.max_frame_bytes
         while end - position >= FRAME_HEAD_BYTES:

@@ -71,7 +71,7 @@ class ErrorCode(IntEnum):
     HTTP_1_1_REQUIRED = 13
 
 
-class ConnectionFault(Exception):  # noqa: N818 - RFC 9113 says connection error; it is the peer's fault
+class ConnectionFault(Exception):
     """The peer broke a rule that ends the connection. Never leaves the codec: it becomes a GOAWAY."""
 
     def __init__(self, code: ErrorCode, reason: str) -> None:

@@ -1,7 +1,9 @@
 """A node's surroundings for one store: a real loop, real books, and a clock that moves only when told to."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread
 from time import monotonic
 from typing import Any, ClassVar, TypeVar
 
@@ -53,11 +55,13 @@ class Rig:
         self.time = START
         self._calls: list[PendingCall] = []
         self._stores: list[StateStore] = []
+        self._held_thread: str | None = None
+        self._held: list[Callable[[], None]] = []
 
     @property
     def surroundings(self) -> Surroundings:
         return Surroundings(
-            run_soon=self.loop.call_soon_threadsafe,
+            run_soon=self._run_soon,
             call_later=self._call_later,
             now=lambda: self.time,
             state_dir=self.state_dir,
@@ -117,6 +121,18 @@ class Rig:
                     call.action()
             self.pump()
 
+    @contextmanager
+    def holding(self, thread: str) -> Iterator[Callable[[], bool]]:
+        """Keep back what threads of this name hand to the loop; gives a function that says whether there is anything."""
+        self._held_thread = thread
+        try:
+            yield lambda: bool(self._held)
+        finally:
+            self._held_thread = None
+            held, self._held = self._held, []
+            for action in held:
+                self.loop.call_soon(action)
+
     def listing(self) -> dict[str, tuple[int, int]]:
         """What the books say: {owner: (keys, bytes)}."""
         return self.ledger.listing()
@@ -130,6 +146,12 @@ class Rig:
         for store in self._stores:
             self.run(store.aclose(), inline=store.inline)
         self.loop.close()
+
+    def _run_soon(self, action: Callable[[], None]) -> None:
+        if self._held_thread is not None and current_thread().name.startswith(self._held_thread):
+            self._held.append(action)
+        else:
+            self.loop.call_soon_threadsafe(action)
 
     def _call_later(self, seconds: float, action: Callable[[], None]) -> PendingCall:
         call = PendingCall(self.time + seconds, action)

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from components.contract import InvalidRequest, Item, StateStore, StoreKey, Unavailable
+from components.state.changes import Version
 from components.state.sqlite.cache import MISS, Cache
+from components.state.sqlite.file import count as count_all
+from components.state.sqlite.file import open_database
+from components.state.sqlite.recount import Recount
+from components.state.sqlite.settings import read_settings
+from components.state.sqlite.statements import Statements
 from noded.lanes import NotInline, step
 from tests.conformance.state.rig import Rig, Store, TrioLaneStore, count, write
 
@@ -28,6 +34,13 @@ class Pending:
     def __init__(self, store: StateStore, key: str, value: bytes) -> None:
         self.outcomes: list[BaseException | None] = []
         step(store.set(write(key, value)), lambda _, error: self.outcomes.append(error))
+
+
+def closed_store(rig: Rig, path: Path, items: dict[str, bytes]) -> None:
+    """Leave a file with these items, which no cache knows."""
+    store = opened(rig, path)
+    store.set_many(*(write(key, value) for key, value in items.items()))
+    rig.run(store.inner.aclose())
 
 
 @contextmanager
@@ -89,6 +102,101 @@ def test_nothing_uncommitted_is_read(rig: Rig, path: Path) -> None:
         assert pending.outcomes == []
     rig.until(lambda: pending.outcomes == [None])
     assert store.value("app||key") == b"2"
+
+
+class PendingRead:
+    """A read under way."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.values: list[bytes | BaseException | None] = []
+        step(store.inner.get(StoreKey(key)), lambda item, error: self.values.append(error or (item and item.value)))
+
+
+def test_a_read_overtaken_by_a_commit(rig: Rig, path: Path) -> None:
+    """A read that began before a commit of its key gets the commit's item; what it had read itself reaches nobody."""
+    closed_store(rig, path, {"app||key": b"old"})
+    store = opened(rig, path, cacheSize="0")
+    with rig.holding("sqlite-read") as has_read:
+        early = PendingRead(store, "app||key")
+        rig.until(has_read)
+        store.set("app||key", b"new")
+        assert early.values == [b"new"]
+        late = PendingRead(store, "app||key")
+    rig.until(lambda: late.values != [])
+    assert late.values == [b"new"]
+
+
+def test_a_read_overtaken_by_another_process(rig: Rig, path: Path) -> None:
+    """What was read before another process's change was noticed is not kept in the cache after it."""
+    closed_store(rig, path, {"app||key": b"old", "app||other": b"1"})
+    store = opened(rig, path)
+    assert store.value("app||other") == b"1"
+    with rig.holding("sqlite-read") as has_read:
+        early = PendingRead(store, "app||key")
+        rig.until(has_read)
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE state SET value = 'new', etag = 'x' WHERE key = 'app||key'")
+        connection.commit()
+        connection.close()
+        rig.advance(1)
+        store.set("app||other", b"2")
+    rig.until(lambda: early.values == [b"old"])
+    assert store.value("app||key") == b"new"
+
+
+def test_one_failed_read_is_told_and_not_kept(rig: Rig, path: Path) -> None:
+    """A value damaged in the file fails its own read, every time, and no other."""
+    closed_store(rig, path, {"app||bad": b"1", "app||good": b"2"})
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE state SET value = 'no base64!', is_binary = 1 WHERE key = 'app||bad'")
+    connection.commit()
+    connection.close()
+    store = opened(rig, path)
+    reads = [store.inner.get(StoreKey(key)) for key in ("app||bad", "app||good")]
+    bad, good = rig.outcomes(reads)
+    assert isinstance(bad, Unavailable)
+    assert "the value of app||bad is damaged" in str(bad)
+    assert isinstance(good, Item)
+    store.set("app||bad", b"3")
+    assert store.value("app||bad") == b"3"
+
+
+def test_a_read_waits_no_longer_than_the_timeout(rig: Rig, path: Path) -> None:
+    """A disk that hangs on a read is told to the app in time, and the next read asks anew."""
+    closed_store(rig, path, {"app||key": b"1"})
+    store = opened(rig, path, timeout="2s")
+    with rig.holding("sqlite-read"):
+        read = PendingRead(store, "app||key")
+        rig.advance(4)
+        assert "no answer within the timeout" in str(read.values[0])
+    assert store.value("app||key") == b"1"
+
+
+def test_commits_during_a_recount_are_counted_once() -> None:
+    """Between two slices items before and after the place counted to are made, changed and removed."""
+    statements = Statements("state", "metadata")
+    settings = read_settings("x", {"connectionString": ":memory:"}, Path())
+    connection, *_ = open_database("x", settings, statements)
+    insert = "INSERT OR REPLACE INTO state (key, value, is_binary, etag) VALUES (?, ?, 0, 'e')"
+    connection.executemany(insert, [(f"app||{number:03}", "1") for number in range(0, 500, 2)])
+    recount = Recount(statements)
+    assert not recount.slice(connection)
+    before: dict[StoreKey, Version | None] = {}
+    after: dict[StoreKey, Version | None] = {}
+    for number in (2, 3, 498, 499):
+        key = StoreKey(f"app||{number:03}")
+        before[key] = None if number % 2 else Version("e", None, 1)
+        after[key] = Version("e", None, 3)
+        connection.execute(insert, (key, "333"))
+    for number in (4, 496):
+        key = StoreKey(f"app||{number:03}")
+        before[key], after[key] = Version("e", None, 1), None
+        connection.execute("DELETE FROM state WHERE key = ?", (key,))
+    recount.note(after, before)
+    while not recount.slice(connection):
+        pass
+    assert recount.totals == count_all(connection, statements)
+    connection.close()
 
 
 def test_a_lock_held_too_long_fails_the_write(rig: Rig, path: Path) -> None:
