@@ -123,7 +123,7 @@ class Rig:
 
     @contextmanager
     def holding(self, thread: str) -> Iterator[Callable[[], bool]]:
-        """Keep back what threads of this name hand to the loop; gives a function that says whether there is anything."""
+        """Keep back what threads of this name hand to the loop; gives a function that says whether they did."""
         self._held_thread = thread
         try:
             yield lambda: bool(self._held)

@@ -109,7 +109,10 @@ class PendingRead:
 
     def __init__(self, store: Store, key: str) -> None:
         self.values: list[bytes | BaseException | None] = []
-        step(store.inner.get(StoreKey(key)), lambda item, error: self.values.append(error or (item and item.value)))
+        step(
+            store.inner.get(StoreKey(key)),
+            lambda item, error: self.values.append(error or (None if item is None else item.value)),
+        )
 
 
 def test_a_read_overtaken_by_a_commit(rig: Rig, path: Path) -> None:
