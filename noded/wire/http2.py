@@ -198,7 +198,7 @@ class Http2Connection(HeadReceiver):
 
     def _receive_preface(self, data: bytes) -> int:
         if len(data) < len(PREFACE) and PREFACE.startswith(data):
-            self._needed = len(PREFACE)
+            self._needed = len(data) + 1  # the next byte may already tell it is none
             return 0
         if not data.startswith(PREFACE):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "not the HTTP/2 preface")

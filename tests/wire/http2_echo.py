@@ -41,7 +41,7 @@ class EchoConnection(asyncio.Protocol):
         if self.http2.closed:
             self.transport.close()
 
-    def on_headers(self, stream_id: int, headers: HeaderBlock, end_stream: bool) -> None:  # noqa: ARG002, FBT001
+    def on_headers(self, stream_id: int, headers: HeaderBlock, end_stream: bool) -> None:  # noqa: FBT001
         self.bodies[stream_id] = []
         if end_stream:
             self.answer(stream_id)
@@ -52,10 +52,10 @@ class EchoConnection(asyncio.Protocol):
         if end_stream:
             self.answer(stream_id)
 
-    def on_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:  # noqa: ARG002
+    def on_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
         self.answer(stream_id)
 
-    def on_reset(self, stream_id: int, error_code: int) -> None:  # noqa: ARG002
+    def on_reset(self, stream_id: int, error_code: int) -> None:
         self.bodies.pop(stream_id, None)
 
     def on_writable(self, stream_id: int) -> None:
