@@ -7,9 +7,12 @@ import pytest
 import trio
 import trio.testing
 
+from components.contract import Delivery, Message, Verdict
 from noded.config.records import RouteRule, SubscriptionSpec
+from noded.runtime.deliveries import Deliveries
 from noded.runtime.events import NO_TRACE
 from tenancy.limits import Limits
+from tenancy.tenant import Tenants
 from tests.daemon.pubsub_node import Answer, Member, PubSubNode, eventually, with_node
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -253,6 +256,59 @@ def test_an_event_without_a_route_is_dropped(tmp_path: Path) -> None:
         assert app.server.events == []
 
     with_node(tmp_path, scenario)
+
+
+class Recipient:
+    """A subscription that notes what it is told to begin."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.begun: list[Delivery] = []
+
+    def begin(self, delivery: Delivery) -> None:
+        self.begun.append(delivery)
+
+
+class TestDeliveriesInFlight:
+    """The tenant's `deliveries_in_flight`, without an app."""
+
+    def test_the_end_of_one_begins_the_next_at_once(self) -> None:
+        """Room that the app itself frees is used without waiting, in order over all its subscriptions."""
+        tenant = Tenants(operations=1, clock=time.time).attach("default", "app", Limits(deliveries_in_flight=1))
+        deliveries = Deliveries(tenant, lambda later: later.close())
+        first, second = Recipient(), Recipient()
+        sent = [Held(), Held(), Held()]
+        deliveries.start(first, sent[0])
+        deliveries.start(second, sent[1])
+        deliveries.start(first, sent[2])
+        assert (first.begun, second.begun) == ([sent[0]], [])
+        deliveries.done()
+        assert (first.begun, second.begun) == ([sent[0]], [sent[1]])
+        deliveries.done()
+
+        assert first.begun == [sent[0], sent[2]]
+
+    def test_what_waits_for_a_closed_subscription_is_forgotten(self) -> None:
+        """The broker has it back; the next in line is somebody else's."""
+        tenant = Tenants(operations=1, clock=time.time).attach("default", "app", Limits(deliveries_in_flight=1))
+        deliveries = Deliveries(tenant, lambda later: later.close())
+        first, closed, second = Recipient(), Recipient(), Recipient()
+        for recipient in (first, closed, second):
+            deliveries.start(recipient, Held())
+        deliveries.forget(closed)
+        deliveries.done()
+
+        assert (len(closed.begun), len(second.begun)) == (0, 1)
+
+
+class Held:
+    """A delivery nobody settles."""
+
+    message = Message(b"")
+    attempt = 1
+
+    def settle(self, verdict: Verdict) -> None:
+        raise NotImplementedError
 
 
 class TestIsolation:
@@ -522,6 +578,23 @@ class TestLifetime:
             events = await app.server.wait_for(3)
 
             assert sorted(event.path for event in events) == ["/kept", "/new", "/old"]
+
+        with_node(tmp_path, scenario)
+
+    def test_a_change_needs_no_room_of_its_own(self, tmp_path: Path) -> None:
+        """At the limit a reload still replaces a subscription: the new one takes the old one's place in the count."""
+
+        async def scenario(node: PubSubNode) -> None:
+            app = await node.attach("app", declared=[declared("orders", "/old")], limits=Limits(subscriptions=1))
+            await app.subscribed()
+            app.subscriptions.reload([declared("orders", "/new")])
+            await app.subscribed()
+            await app.publish("orders")
+            (event,) = await app.server.wait_for(1)
+
+            assert event.path == "/new"
+            assert app.app.tenant.usage.refusals == {}
+            assert app.app.tenant.gate.app.used["subscriptions"] == 1
 
         with_node(tmp_path, scenario)
 

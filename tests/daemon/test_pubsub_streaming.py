@@ -219,6 +219,8 @@ def test_equal_ids_are_settled_one_by_one(tmp_path: Path) -> None:
         assert app.app.tenant.gate.app.used["queued_messages"] == 1
         client.settle("same")
         assert app.app.tenant.gate.app.used["queued_messages"] == 0
+        client.settle("same")
+        assert not client.ended
 
     with_node(tmp_path, scenario)
 
