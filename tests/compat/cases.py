@@ -44,11 +44,12 @@ class Case(NamedTuple):
     path: Path
     name: str
     exchanges: list[Row]
+    pending: str
 
 
 def all_cases() -> list[Case]:
     return [
-        Case(path, case["case"], case["exchanges"])
+        Case(path, case["case"], case["exchanges"], case.get("pending", ""))
         for path in sorted(ROWS.glob("*.yaml"))
         for case in yaml.safe_load(path.read_text())["cases"]
     ]
@@ -64,4 +65,4 @@ def expected(row: Row, runtime: Runtime) -> Row:
     answer = {name: value for name, value in row.items() if name in ANSWERS}
     if runtime.name == "noded" and isinstance(row.get("noded"), dict):
         answer |= {name: value for name, value in row["noded"].items() if name in ANSWERS}  # type: ignore[attr-defined]
-    return answer
+    return {name: value for name, value in answer.items() if value is not None}

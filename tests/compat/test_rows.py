@@ -11,8 +11,10 @@ from tests.compat.runtimes import Runtime
 
 
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: f"{case.path.stem}: {case.name}")
-def test_answers_as_recorded(case: Case, runtime: Runtime) -> None:
+def test_answers_as_recorded(case: Case, runtime: Runtime, request: pytest.FixtureRequest) -> None:
     """An app that was written against daprd finds the same answers here."""
+    if case.pending and runtime.name == "noded":
+        request.applymarker(pytest.mark.xfail(reason=f"not built yet: {case.pending}", strict=True))
     runtime.forget_received()
     talk = conversation(case.path, runtime)
 
