@@ -71,7 +71,7 @@ def decide(
         if refusal is None:
             after = place(operation) if isinstance(operation, Write) else None
             changed[key] = after
-            _count(deltas, key, before, after)
+            add(deltas, owner_of(key), *difference(key, before, after))
     return Decision(outcomes, changed, deltas)
 
 
@@ -83,6 +83,8 @@ def charge_growth(ledger: Ledger, deltas: Deltas) -> None:
     """
     charged: Deltas = {}
     for owner, (keys, size_bytes) in deltas.items():
+        if keys <= 0 and size_bytes <= 0:
+            continue
         try:
             ledger.account(owner).charge(max(keys, 0), max(size_bytes, 0))
         except Exception:
@@ -110,10 +112,12 @@ def add(deltas: Deltas, owner: str, keys: int, size_bytes: int) -> None:
     deltas[owner] = (had_keys + keys, had_bytes + size_bytes)
 
 
-def _count(deltas: Deltas, key: StoreKey, before: Version | None, after: Version | None) -> None:
-    if before is None and after is None:
-        return
-    key_bytes = size_of(key, b"")
-    keys = (after is not None) - (before is not None)
-    size_bytes = (key_bytes + after.value_bytes if after else 0) - (key_bytes + before.value_bytes if before else 0)
-    add(deltas, owner_of(key), keys, size_bytes)
+def difference(key: StoreKey, before: Version | None, after: Version | None) -> tuple[int, int]:
+    """What a change adds to its owner's (keys, bytes)."""
+    if before is not None and after is not None:
+        return 0, after.value_bytes - before.value_bytes
+    if after is not None:
+        return 1, size_of(key, b"") + after.value_bytes
+    if before is not None:
+        return -1, -size_of(key, b"") - before.value_bytes
+    return 0, 0

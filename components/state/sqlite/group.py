@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from components.completion import Completion
-from components.contract import Delete, EtagMismatch, Item, Ledger, Outcome, StoreKey, Write
-from components.state.changes import Deltas, Version, add, charge_growth, decide, judge
+from components.contract import Delete, EtagMismatch, Item, Ledger, Outcome, StoreKey, Write, owner_of
+from components.state.changes import Deltas, Version, add, charge_growth, decide, difference, judge
 
 _LAST_SECOND = 253_402_300_799
 """9999-12-31 23:59:59: SQLite's datetime() ends there, and daprd lets what expires later live for ever."""
@@ -55,37 +55,96 @@ def decide_group(
     now: float,
 ) -> Group:
     """Judge the requests in order, each seeing those before it; charge for what will be done."""
-    changed: dict[StoreKey, Version | None] = {}
-    grown: Deltas = {}
-    shrunk: Deltas = {}
-
-    def current(key: StoreKey) -> Version | None:
-        return changed[key] if key in changed else known[key]
-
-    def place(write: Write) -> Version:
-        return Version(next_etag(), expiry(write.ttl_seconds, now), len(write.value), write.value)
-
+    group = Group({}, {}, {})
+    deciding = _Deciding(group, known, next_etag, ledger, now)
     for request in requests:
-        decision = decide(request.operations, current, place, now, _judge)
+        if len(request.operations) == 1:
+            deciding.one(request, request.operations[0])
+        else:
+            deciding.several(request)
+    return group
+
+
+class _Deciding:
+    """A group as it is decided."""
+
+    __slots__ = ("_changed", "_group", "_known", "_ledger", "_next_etag", "_now")
+
+    def __init__(
+        self,
+        group: Group,
+        known: Mapping[StoreKey, Version | None],
+        next_etag: Callable[[], str],
+        ledger: Ledger,
+        now: float,
+    ) -> None:
+        self._group = group
+        self._changed = group.changed
+        self._known = known
+        self._next_etag = next_etag
+        self._ledger = ledger
+        self._now = now
+
+    def several(self, request: Request) -> None:
+        """Decide a request of any size."""
+        decision = decide(request.operations, self._current, self._place, self._now, _judge)
         request.outcomes = decision.outcomes
         request.error = next(filter(None, decision.outcomes), None) if request.atomic else None
         if request.error is not None:
-            continue
+            return
         try:
-            charge_growth(ledger, decision.deltas)
+            charge_growth(self._ledger, decision.deltas)
         except Exception as refusal:  # noqa: BLE001 - the account's refusal, whatever the daemon makes it, is the answer
             request.error = refusal
-            continue
-        changed.update(decision.changed)
+            return
+        self._changed.update(decision.changed)
         for owner, (keys, size_bytes) in decision.deltas.items():
-            add(grown, owner, max(keys, 0), max(size_bytes, 0))
-            add(shrunk, owner, min(keys, 0), min(size_bytes, 0))
-    return Group(changed, grown, shrunk)
+            self._note(owner, keys, size_bytes)
+
+    def one(self, request: Request, operation: Write | Delete) -> None:
+        """Decide a single operation: the same as `several` at a third of its cost."""
+        key = operation.key
+        before = self._changed[key] if key in self._changed else self._known[key]
+        request.outcomes, request.error = (None,), None
+        if operation.etag or (isinstance(operation, Write) and operation.first_write):
+            refusal = _judge(operation, self._live_etag(before))
+            if refusal is not None:
+                request.outcomes, request.error = (refusal,), refusal if request.atomic else None
+                return
+        after = self._place(operation) if isinstance(operation, Write) else None
+        keys, size_bytes = difference(key, before, after)
+        owner = owner_of(key)
+        if keys > 0 or size_bytes > 0:
+            try:
+                self._ledger.account(owner).charge(max(keys, 0), max(size_bytes, 0))
+            except Exception as refusal:  # noqa: BLE001 - as in `several`
+                request.error = refusal
+                return
+        self._changed[key] = after
+        self._note(owner, keys, size_bytes)
+
+    def _current(self, key: StoreKey) -> Version | None:
+        return self._changed[key] if key in self._changed else self._known[key]
+
+    def _live_etag(self, version: Version | None) -> str | None:
+        if version is None or (version.expires_at is not None and version.expires_at <= self._now):
+            return None
+        return version.etag
+
+    def _place(self, write: Write) -> Version:
+        expires_at = None if write.ttl_seconds is None else expiry(write.ttl_seconds, self._now)
+        return Version(self._next_etag(), expires_at, len(write.value), write.value)
+
+    def _note(self, owner: str, keys: int, size_bytes: int) -> None:
+        if keys > 0 or size_bytes > 0:
+            add(self._group.grown, owner, max(keys, 0), max(size_bytes, 0))
+        if keys < 0 or size_bytes < 0:
+            add(self._group.shrunk, owner, min(keys, 0), min(size_bytes, 0))
 
 
-def expiry(ttl_seconds: int | None, now: float) -> float | None:
+def expiry(ttl_seconds: int, now: float) -> float | None:
     """When an item expires, by a clock of whole seconds as daprd's."""
-    if ttl_seconds is None or ttl_seconds <= 0:
+    if ttl_seconds <= 0:
         return None
     at = int(now) + ttl_seconds
     return float(at) if at <= _LAST_SECOND else None
