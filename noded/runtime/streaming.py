@@ -217,7 +217,9 @@ def _read_initial(app: App, first: SubscribeTopicEventsRequestAlpha1 | None) -> 
 
 
 def _forbidden(asked: SubscribeTopicEventsRequestInitialAlpha1) -> ApiError:
-    problem = f"subscription to topic '{asked.topic}' on pubsub '{asked.pubsub_name}' is not allowed"
+    pubsub, topic = asked.pubsub_name, asked.topic
+    what = f"subscription to topic '{topic}' on pubsub '{pubsub}' is not allowed"
+    problem = f"failed to create subscription for {pubsub}: {what}"
     return errors.PUBSUB_STREAM.error(problem=problem)
 
 

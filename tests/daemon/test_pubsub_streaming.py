@@ -364,7 +364,12 @@ def test_the_first_message_must_ask(tmp_path: Path, first: bytes | None, problem
         ("", "orders", Grpc.UNKNOWN, "pubsubName is required"),
         ("pubsub", "", Grpc.UNKNOWN, "topic is required"),
         ("other", "orders", Grpc.INVALID_ARGUMENT, "pubsub other is not found"),
-        ("pubsub", "secret", Grpc.UNKNOWN, "subscription to topic 'secret' on pubsub 'pubsub' is not allowed"),
+        (
+            "pubsub",
+            "secret",
+            Grpc.UNKNOWN,
+            "failed to create subscription for pubsub: subscription to topic 'secret' on pubsub 'pubsub' is not allowed",
+        ),
     ],
 )
 def test_what_may_not_be_asked(tmp_path: Path, pubsub_name: str, topic: str, code: Grpc, message: str) -> None:
