@@ -198,6 +198,7 @@ class WholeAnswer:
 
     def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Done at once."""
+        self.exchange = None
         if len(body) > self._max_bytes:
             self.on_error(self._too_large())
         else:
@@ -220,10 +221,12 @@ class WholeAnswer:
 
     def on_end(self) -> None:
         """Give the answer."""
+        self.exchange = None
         self.completion.resolve(AppResponse(*self._head, b"".join(self._body)))
 
     def on_error(self, error: ChannelError) -> None:
         """Give the error."""
+        self.exchange = None
         self.completion.fail(error)
 
     def on_drained(self) -> None:

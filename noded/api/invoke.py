@@ -109,7 +109,10 @@ def _no_channel(caller: App, callee: App) -> str:
 
 
 class Invocation:
-    """One invocation under way: the caller's BodySink and the callee's ResponseSink. Buffers nothing itself."""
+    """One invocation under way: the caller's BodySink and the callee's ResponseSink. Buffers nothing itself.
+
+    It lets go of its exchange at the end: as a reference cycle, each would wait for the garbage collector.
+    """
 
     __slots__ = ("_body_paused", "_call", "_callee", "_caller", "_named", "_started", "_traceparent", "_upstream")
 
@@ -157,7 +160,7 @@ class Invocation:
 
     def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Pass a whole answer on."""
-        self.on_drained()
+        self._finish()
         answer = AnswerHeaders(headers)
         if not answer.traced:
             answer.forwarded.append((b"traceparent", self._traceparent))
@@ -191,12 +194,12 @@ class Invocation:
 
     def on_end(self) -> None:
         """The answer is whole."""
-        self.on_drained()
+        self._finish()
         self._caller.end()
 
     def on_error(self, error: ChannelError) -> None:
         """Tell the caller, or break off an answer that has begun."""
-        self.on_drained()
+        self._finish()
         if self._started:
             self._caller.abort()
         elif not self._caller.closed:
@@ -214,6 +217,12 @@ class Invocation:
         """Nobody waits for the answer."""
         if self._upstream is not None:
             self._upstream.abort()
+
+    def _finish(self) -> None:
+        """What is left of the request's body is read and dropped: `on_body` has nobody to give it to."""
+        self._upstream = None
+        if self._body_paused:
+            self.on_drained()
 
     def _framed(self, status: int, answer: AnswerHeaders, length: bytes | None) -> list[Header]:
         headers = answer.forwarded
