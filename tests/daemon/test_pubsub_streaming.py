@@ -368,8 +368,10 @@ def test_the_first_message_must_ask(tmp_path: Path, first: bytes | None, problem
             "pubsub",
             "secret",
             Grpc.UNKNOWN,
-            "failed to create subscription for pubsub: "
-            "subscription to topic 'secret' on pubsub 'pubsub' is not allowed",
+            (
+                "failed to create subscription for pubsub: "
+                "subscription to topic 'secret' on pubsub 'pubsub' is not allowed"
+            ),
         ),
     ],
 )
