@@ -5,6 +5,7 @@ is of shape B. On gRPC a row with `grpc_reason` carries the same details in grpc
 plain. Source: dapr-api.md 1.1, 1.3, 1.4, 2.1, 2.2; texts as daprd 1.18.0 sends them.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -67,10 +68,13 @@ class ApiError(Exception):
 
     def json(self) -> bytes:
         """The HTTP body: shape A, or B where there are details."""
-        body: dict[str, object] = {"errorCode": self.row.code, "message": self.message}
+        body: dict[str, object] = {"errorCode": self.row.code, "message": self.row.http_prefix + self.message}
         if self.details and self.row.rich_http:
-            body["details"] = self.details
-        return msgspec.json.encode(body)
+            body["details"] = [_prefixed(each, self.row.http_prefix) for each in self.details]
+        try:
+            return msgspec.json.encode(body)
+        except UnicodeEncodeError:  # a name in a request that is no Unicode
+            return json.dumps(body).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class ErrorRow:
     """ErrorInfo.reason; "" for errors that carry no details."""
     rich_http: bool = True
     """Whether the details are told on HTTP too (shape B)."""
+    http_prefix: str = ""
+    """What daprd says before the message on HTTP only, and before what is wrong with a field."""
 
     def error(
         self,
@@ -101,6 +107,16 @@ class ErrorRow:
             info = {"@type": ERROR_INFO, "domain": "dapr.io", "metadata": metadata, "reason": self.reason}
             details = (*details, info)
         return ApiError(self, self.text.format(**fields), details=details, http=http, grpc=grpc)
+
+
+def _prefixed(detail: Detail, prefix: str) -> Detail:
+    violations = detail.get("field_violations")
+    if not prefix or not isinstance(violations, list):
+        return detail
+    return {
+        **detail,
+        "field_violations": [{**each, "description": prefix + each["description"]} for each in violations],
+    }
 
 
 def resource_info(kind: str, name: str, description: str = "") -> Detail:
@@ -172,9 +188,7 @@ def help_link(url: str, description: str) -> Detail:
 
 # Every API.
 MALFORMED_REQUEST = ErrorRow("ERR_MALFORMED_REQUEST", 400, Grpc.INVALID_ARGUMENT, "{text}")
-MALFORMED_BODY = ErrorRow(
-    "ERR_MALFORMED_REQUEST", 400, Grpc.INVALID_ARGUMENT, "failed deserializing HTTP body: {text}"
-)
+MALFORMED_BODY = ErrorRow("ERR_MALFORMED_REQUEST", 400, Grpc.INVALID_ARGUMENT, "failed deserializing HTTP body: {text}")
 BODY_READ = ErrorRow("ERR_BODY_READ", 400, Grpc.INVALID_ARGUMENT, "failed to read request body: {text}")
 BAD_ESCAPE = ErrorRow("ERR_MALFORMED_REQUEST", 400, Grpc.INVALID_ARGUMENT, 'invalid URL escape "{text}"')
 UNEXPECTED = ErrorRow("ERROR", 500, Grpc.INTERNAL, "{text}")
@@ -215,6 +229,7 @@ STATE_ILLEGAL_KEY = ErrorRow(
     Grpc.INVALID_ARGUMENT,
     "{text}",
     "DAPR_STATE_ILLEGAL_KEY",
+    http_prefix="api error: code = InvalidArgument desc = ",
 )
 STATE_GET = ErrorRow(
     "ERR_STATE_GET",

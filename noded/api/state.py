@@ -4,6 +4,7 @@ What a request says becomes the component's records with this tenant's names; wh
 answer daprd 1.18 gives. Source: dapr-api.md 1.3 and 2.2.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -41,8 +42,12 @@ from noded.errors import (
 from tenancy.namespacing import ILLEGAL
 
 MAX_TTL_SECONDS = 2**31 - 1
-_MISMATCH = "possible etag mismatch. error from state store: "
-_INVALID = "invalid etag value: "
+_MISMATCH = "possible etag mismatch. error from state store"
+_INVALID = "invalid etag value"
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+_TTL = "error parsing TTL: incorrect value for metadata 'ttlInSeconds': "
+_CONCURRENCY = frozenset(("", "first-write", "last-write"))
+_CONSISTENCY = frozenset(("", "strong", "eventual"))
 
 
 def find_store(app: App, name: str) -> StateBinding:
@@ -58,8 +63,7 @@ def draw_key(binding: StateBinding, raw: str) -> StoreKey:
     """The key's name in the store. Refuses one that holds the separator."""
     if ILLEGAL in raw:
         text = f"input key/keyPrefix '{raw}' can't contain '{ILLEGAL}'"
-        told = f"api error: code = InvalidArgument desc = {text}"
-        raise STATE_ILLEGAL_KEY.error(bad_request(raw, told), resource_info("state", binding.name), text=text)
+        raise STATE_ILLEGAL_KEY.error(bad_request(raw, text), resource_info("state", binding.name), text=text)
     return binding.names.key(raw)
 
 
@@ -78,15 +82,23 @@ def parse_ttl(metadata: Mapping[str, str] | None) -> int | None:
     text = metadata.get("ttlInSeconds") if metadata else None
     if not text:
         return None
-    try:
-        seconds = int(text)
-    except ValueError:
-        raise ComponentError(
-            f"incorrect value for metadata 'ttlInSeconds': strconv.ParseInt: parsing {_quoted(text)}: invalid syntax"
-        ) from None
+    if _WHOLE_NUMBER.fullmatch(text) is None:
+        raise ComponentError(f"{_TTL}strconv.ParseInt: parsing {_quoted(text)}: invalid syntax")
+    seconds = int(text)
     if not -1 <= seconds <= MAX_TTL_SECONDS:
-        raise ComponentError("incorrect value for metadata 'ttlInSeconds': must be -1 or greater")
+        raise ComponentError(f"{_TTL}must be -1 or greater")
     return seconds if seconds > 0 else None
+
+
+def check_options(concurrency: str, consistency: str) -> None:
+    """Accept the options Dapr has; "" leaves them to the store.
+
+    Raises ComponentError, as the backend would, for any other.
+    """
+    if concurrency not in _CONCURRENCY:
+        raise ComponentError(f"unrecognized concurrency model '{concurrency}'")
+    if consistency not in _CONSISTENCY:
+        raise ComponentError(f"unrecognized consistency model '{consistency}'")
 
 
 async def get(app: App, store_name: str, raw_key: str) -> Item | None:
@@ -132,6 +144,9 @@ async def delete(binding: StateBinding, raw_key: str, etag: str | None) -> None:
 async def delete_bulk(binding: StateBinding, deletes: Sequence[Delete]) -> None:
     """Remove several items with an outcome each."""
     try:
+        if len(deletes) == 1:
+            await binding.store.delete(deletes[0])
+            return
         outcomes = await binding.store.delete_many(deletes)
     except ComponentError as error:
         raise failure(STATE_BULK_DELETE, error, name=binding.name) from error
@@ -190,7 +205,8 @@ def _raise_joined(row: ErrorRow, outcomes: Sequence[Exception | None], *, name: 
 
 
 def _etag_text(error: Exception) -> str:
-    return (_INVALID if isinstance(error, InvalidEtag) else _MISMATCH) + str(error)
+    kind, why = _INVALID if isinstance(error, InvalidEtag) else _MISMATCH, str(error)
+    return f"{kind}: {why}" if why else kind
 
 
 def _quoted(text: str) -> str:

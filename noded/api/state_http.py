@@ -7,6 +7,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from components.contract import ComponentError, Delete, Write
 from noded.api.state import (
+    check_options,
     delete,
     draw_key,
     expiry_metadata,
@@ -26,10 +27,11 @@ from noded.errors import (
     MALFORMED_BODY,
     MALFORMED_REQUEST,
     NOT_SUPPORTED_STATE_OPERATION,
+    STATE_DELETE,
     STATE_SAVE,
     STATE_TRANSACTION,
 )
-from noded.query import metadata_of
+from noded.query import metadata_of, pairs
 
 _NULL: Final = Raw(b"null")
 _ETAG: Final = b"etag"
@@ -111,8 +113,11 @@ async def save_http(call: HttpCall) -> Reply:
 async def delete_http(call: HttpCall) -> Reply:
     """`DELETE state/{store}/{key}`, with If-Match only that version."""
     store, key = call.params
+    binding = find_store(call.app, store)
     etag = call.header(b"if-match")
-    await delete(find_store(call.app, store), key, etag.decode("latin-1") if etag else None)
+    if call.query:
+        _check_query(call.query, key)
+    await delete(binding, key, etag.decode("latin-1") if etag else None)
     return NO_CONTENT
 
 
@@ -155,6 +160,14 @@ async def query_http(call: HttpCall) -> Reply:
     raise refuse_query(call.app, call.params[0])
 
 
+def _check_query(query: bytes, key: str) -> None:
+    asked = dict(reversed(pairs(query)))  # the first of several counts
+    try:
+        check_options(asked.get("concurrency", ""), asked.get("consistency", ""))
+    except ComponentError as error:
+        raise failure(STATE_DELETE, error, key=key) from error
+
+
 def _write(binding: StateBinding, item: _Item, common: dict[str, str] | None) -> Write:
     if not item.key:
         raise MALFORMED_REQUEST.error(text='"key" is a required field')
@@ -162,6 +175,8 @@ def _write(binding: StateBinding, item: _Item, common: dict[str, str] | None) ->
     metadata = (item.metadata or {}) | common if common else item.metadata
     first_write = item.options is not None and item.options.concurrency == "first-write"
     try:
+        if item.options is not None:
+            check_options(item.options.concurrency or "", item.options.consistency or "")
         ttl = parse_ttl(metadata) if metadata else None
     except ComponentError as error:
         raise failure(STATE_SAVE, error, name=binding.name) from error
