@@ -29,6 +29,7 @@ class Subject:
     """Who publishes. noded: the caller; daprd: the target, whose in-memory broker nobody else can reach."""
     app_port: int
     """Loopback port of the target app."""
+    app_pid: int
     admin: Path | None = None
     """noded's operator socket."""
 

@@ -60,7 +60,7 @@ class Report:
     rounds: int
     seconds: float
     others_share: float = 0.0
-    """Of the two cores, in use by others before the worst measurement; see bench/quiet.py."""
+    """Of the two cores, in use by others during the worst measurement; see bench/quiet.py."""
 
     @property
     def memory_passed(self) -> bool | None:

@@ -8,10 +8,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import chart, invoke, memory, pubsub, servers, state_grpc, state_http
-from bench.quiet import wait_quiet
+from bench.quiet import Attempt, undisturbed
 from bench.records import Case, Conditions, Memory, Sample, Subject, SubjectName
 from bench.report import Report, Row, summarise, table, write_json
 
@@ -42,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ghz", default=shutil.which("ghz") or "", help="ghz binary; absent: its cases are left out")
     parser.add_argument("--rounds", type=int, default=3, help="pairs per case (3)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one measurement (4)")
-    parser.add_argument("--patience", type=float, default=10.0, help="seconds to wait for other load to end (10)")
+    parser.add_argument("--patience", type=float, default=10.0, help="seconds to repeat what others disturbed (10)")
     parser.add_argument("--only", default="", help="comma-separated cases: " + ", ".join(case.name for case in CASES))
     parser.add_argument("--json", type=Path, default=_CHECKOUT / "bench" / "out" / "bench.json")
     parser.add_argument("--chart", type=Path, default=_CHECKOUT / "bench" / "out" / "bench.svg")
@@ -97,10 +98,15 @@ class Turns:
     def take(self, case: Case) -> Row:
         """All rounds of one case, summed up."""
         samples: dict[SubjectName, list[Sample]] = {subject.name: [] for subject in self.subjects}
+        ours = [pid for subject in self.subjects for pid in (*subject.pids, subject.app_pid)]
         for turn in range(self.rounds):
             for subject in self.subjects if turn % 2 == 0 else reversed(self.subjects):
-                self.others_share = max(self.others_share, wait_quiet(self.patience_seconds))
-                sample = case.measure(subject, self.conditions)
-                samples[subject.name].append(sample)
-                print(f"{case.name} {turn + 1}/{self.rounds} {subject.name}: {sample.rate:,.0f}/s", file=sys.stderr)
+                attempt = undisturbed(partial(case.measure, subject, self.conditions), ours, self.patience_seconds)
+                samples[subject.name].append(attempt.sample)
+                self.others_share = max(self.others_share, attempt.others_share)
+                print(f"{case.name} {turn + 1}/{self.rounds} {subject.name}: {_progress(attempt)}", file=sys.stderr)
         return summarise(case, samples)
+
+
+def _progress(attempt: Attempt) -> str:
+    return f"{attempt.sample.rate:,.0f}/s, others used {attempt.others_share:.0%} of the cores"

@@ -67,13 +67,13 @@ def _tail(log: Path, lines: int = 15) -> str:
 
 
 @contextmanager
-def app(directory: Path) -> Iterator[int]:
-    """The target app; gives its port."""
+def app(directory: Path) -> Iterator[tuple[int, int]]:
+    """The target app; gives its port and process id."""
     port = free_port()
     command = pinned(LOAD_CORE, [sys.executable, "-m", "bench.app", str(port)])
-    with _process(command, directory / "app.log"):
+    with _process(command, directory / "app.log") as process:
         wait_until(lambda: answers(port, "/count"), "the app")
-        yield port
+        yield port, process.pid
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def noded(directory: Path, launcher: Sequence[str] = NODED) -> Iterator[Subject]
     directories = {name: directory / name for name in ("resources", "run", "state")}
     for path in directories.values():
         path.mkdir(parents=True)
-    with app(directory) as port, ExitStack() as stack:
+    with app(directory) as (port, app_pid), ExitStack() as stack:
         resources.write_components(directories["resources"], directory / "state.db")
         resources.write_apps(directories["resources"], port)
         flags = [f"--{name}-path" if name == "resources" else f"--{name}-dir" for name in directories]
@@ -93,7 +93,7 @@ def noded(directory: Path, launcher: Sequence[str] = NODED) -> Iterator[Subject]
         for sockets in (caller, target):
             _wait_healthy(process, sockets, log)
         admin = directories["run"] / "admin.socket"
-        subject = Subject("noded", (process.pid,), caller, target, caller, port, admin)
+        subject = Subject("noded", (process.pid,), caller, target, caller, port, app_pid, admin)
         _wait_calls_arrive(subject)
         yield subject
 
@@ -105,7 +105,7 @@ def daprd(directory: Path, binary: Path) -> Iterator[Subject]:
     resources.write_components(directory / "resources", directory / "state.db")
     internal_ports = {name: free_port() for name in _APP_IDS}
     resources.write_configuration(directory / "configuration.yaml", internal_ports["target"])
-    with app(directory) as port, ExitStack() as stack:
+    with app(directory) as (port, app_pid), ExitStack() as stack:
         caller, target = (_sockets(directory, name) for name in _APP_IDS)
         pids = []
         for name, sockets, app_flags in (("caller", caller, []), ("target", target, ["--app-port", str(port)])):
@@ -114,7 +114,7 @@ def daprd(directory: Path, binary: Path) -> Iterator[Subject]:
             process = stack.enter_context(_process(pinned(SERVER_CORE, command), log))
             _wait_healthy(process, sockets, log)
             pids.append(process.pid)
-        subject = Subject("daprd", tuple(pids), caller, target, target, port)
+        subject = Subject("daprd", tuple(pids), caller, target, target, port, app_pid)
         _wait_calls_arrive(subject)
         yield subject
 
