@@ -143,9 +143,7 @@ class UnaryCall:
 
     __slots__ = ("_call", "_done", "_head", "_method", "_owner", "_reader", "_size", "_timer", "stream_id", "wire")
 
-    def __init__(
-        self, owner: GrpcDispatcher, wire: Http2Wire, stream_id: int, head: Head, method: GrpcMethod
-    ) -> None:
+    def __init__(self, owner: GrpcDispatcher, wire: Http2Wire, stream_id: int, head: Head, method: GrpcMethod) -> None:
         self.wire = wire
         self.stream_id = stream_id
         self._owner = owner
@@ -258,8 +256,12 @@ class UnaryCall:
             self._fail(error)
 
     def _fail(self, error: ApiError) -> None:
-        extra = self._call.trailing_metadata if self._call is not None else ()
-        block = RESPONSE_HEAD + error_trailers(error, extra)
+        call, block = self._call, RESPONSE_HEAD
+        if call is not None and call.initial_metadata:
+            head = RESPONSE_HEAD + encode_metadata(call.initial_metadata)
+            self.wire.codec.send_headers(self.stream_id, head, end_stream=False)
+            block = b""
+        block += error_trailers(error, call.trailing_metadata if call is not None else ())
         self.wire.codec.send_headers(self.stream_id, block, end_stream=True)
         self._settle(error.http, 0)
         self.wire.close_stream(self.stream_id)

@@ -6,7 +6,6 @@ Source: grpc/doc/statuscodes.md, google/rpc/error_details.proto, dapr-api.md 2.3
 """
 
 from http import HTTPStatus
-from typing import NamedTuple
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
@@ -78,17 +77,6 @@ _GO_PHRASES = {
 }
 """Where Go's net/http and the Python releases name a status differently: Go's name, as daprd sends it."""
 
-_MAX_APP_MESSAGE_CHARACTERS = 63  # daprd pkg/messaging/v1/util.go:52
-
-
-class GrpcStatus(NamedTuple):
-    """What ends a gRPC call."""
-
-    code: Grpc
-    message: str
-    details: bytes
-    """Serialized google.rpc.Status, before base64."""
-
 
 def grpc_from_http(status: int) -> Grpc:
     """Give the code that stands for an HTTP status: OK for every 2xx, UNKNOWN where the map has no row."""
@@ -101,23 +89,18 @@ def status_details(error: ApiError) -> bytes | None:
     """Encode an error's details as a serialized google.rpc.Status; None for an error without any."""
     if not error.details:
         return None
-    return _encode(error.grpc, error.message, error.details)
+    details = [_pack(detail) for detail in error.details]
+    return Status(code=error.grpc, message=error.message, details=details).SerializeToString()
 
 
-def app_status(status: int, body: bytes) -> GrpcStatus:
-    """Tell an HTTP app's answer other than 2xx to a gRPC caller: its phrase, with the start of its body as a detail.
-
-    Source: daprd pkg/messaging/v1/util.go:390, ErrorFromHTTPResponseCode.
-    """
-    code, phrase = grpc_from_http(status), _phrase(status)
-    start = body.decode(errors="replace")[:_MAX_APP_MESSAGE_CHARACTERS]
-    metadata = {"http.code": str(status), "http.error_message": start}
-    info: Detail = {"@type": ERROR_INFO, "domain": "dapr.io", "metadata": metadata, "reason": phrase}
-    return GrpcStatus(code, phrase, _encode(code, phrase, (info,)))
-
-
-def _encode(code: Grpc, message: str, details: tuple[Detail, ...]) -> bytes:
-    return Status(code=code, message=message, details=[_pack(detail) for detail in details]).SerializeToString()
+def http_phrase(status: int) -> str:
+    """Name an HTTP status as Go's net/http does; "" where it has no name."""
+    if status in _GO_PHRASES:
+        return _GO_PHRASES[status]
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def _pack(detail: Detail) -> Any:
@@ -133,12 +116,3 @@ def _duration(text: str) -> Duration:
     duration = Duration()
     duration.FromJsonString(text)
     return duration
-
-
-def _phrase(status: int) -> str:
-    if status in _GO_PHRASES:
-        return _GO_PHRASES[status]
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""

@@ -4,36 +4,25 @@ Source: dapr-api.md 2.2, 2.3; daprd 1.18 pkg/api/grpc/grpc.go, pkg/messaging/v1/
 """
 
 from collections.abc import Sequence
-from http import HTTPStatus
+from urllib.parse import unquote_to_bytes
 
 from noded.api.invoke import ANSWER_SECONDS, channel_failed, identity_headers, resolve
 from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
 from noded.api.invoke_target import Target
 from noded.calls import GrpcCall, Header
 from noded.channel_contract import AppResponse, ChannelError
-from noded.errors import DIRECT_INVOKE, ERROR_INFO, INVOKED_APP_ANSWERED, ApiError, Grpc
+from noded.errors import DIRECT_INVOKE, ERROR_INFO, INVOKED_APP_ANSWERED, ApiError
 from noded.proto import common_pb2, invoke_pb2
+from noded.status import grpc_from_http, http_phrase
 from noded.tracecontext import new_traceparent
 
 _VERBS = {number: name.encode() for name, number in common_pb2.HTTPExtension.Verb.items()}
 
-_CODES = {
-    400: Grpc.INTERNAL,
-    401: Grpc.UNAUTHENTICATED,
-    403: Grpc.PERMISSION_DENIED,
-    404: Grpc.NOT_FOUND,
-    408: Grpc.CANCELLED,
-    409: Grpc.ALREADY_EXISTS,
-    429: Grpc.RESOURCE_EXHAUSTED,
-    500: Grpc.UNKNOWN,
-    501: Grpc.UNIMPLEMENTED,
-    503: Grpc.UNAVAILABLE,
-    504: Grpc.DEADLINE_EXCEEDED,
-}
-"""What an HTTP app's status means on gRPC; the rest is UNKNOWN. 400 is INTERNAL, as daprd has it."""
-
 _MAX_MESSAGE_CHARACTERS = 63
 """Of the app's body in ErrorInfo."""
+
+_HOP = frozenset((b"content-type", b"dapr-grpc-timeout"))
+"""What belongs to the call itself: content-type is the message's, not application/grpc."""
 
 _PERMANENT = frozenset(
     (
@@ -70,11 +59,13 @@ async def invoke_service(call: GrpcCall, request: invoke_pb2.InvokeServiceReques
     Raises ApiError: INTERNAL where the call failed on its way, else what the app's status maps to.
     """
     message = request.message
+    if not request.id:
+        raise DIRECT_INVOKE.error(id="", error="app id is empty")
     if not message.HasField("http_extension"):
         text = "rpc error: code = InvalidArgument desc = missing HTTP extension field"
         raise DIRECT_INVOKE.error(id=request.id, error=text)
     verb = _VERBS.get(message.http_extension.verb, b"NONE")
-    path, callee, channel = resolve(call.app, Target(request.id, message.method.encode()), verb)
+    path, callee, channel = resolve(call.app, Target(request.id, unquote_to_bytes(message.method)), verb)
     if message.http_extension.querystring:
         path = b"%b?%b" % (path, message.http_extension.querystring.encode())
     headers = _request_headers(call, message.content_type)
@@ -88,9 +79,9 @@ async def invoke_service(call: GrpcCall, request: invoke_pb2.InvokeServiceReques
 
 
 def _request_headers(call: GrpcCall, content_type: str) -> list[Header]:
-    """The call's metadata as HTTP headers; content-type is the message's, not application/grpc."""
+    """The call's metadata as HTTP headers, without what is between this caller and us."""
     incoming = RequestHeaders(call.metadata)
-    headers = [field for field in incoming.forwarded if field[0] != b"content-type"]
+    headers = [field for field in incoming.forwarded if field[0] not in _HOP]
     if content_type:
         headers.append((b"content-type", content_type.encode()))
     traceparent = incoming.traceparent or new_traceparent(call.app.node.tracing_sampling_rate)
@@ -122,10 +113,7 @@ def _metadata(headers: Sequence[Header]) -> list[Header]:
 
 
 def _app_failed(answer: AppResponse) -> ApiError:
-    try:
-        phrase = HTTPStatus(answer.status).phrase
-    except ValueError:
-        phrase = ""
+    phrase = http_phrase(answer.status)
     text = answer.body.decode("utf-8", "replace")[:_MAX_MESSAGE_CHARACTERS]
     detail = {
         "@type": ERROR_INFO,
@@ -133,4 +121,4 @@ def _app_failed(answer: AppResponse) -> ApiError:
         "domain": "dapr.io",
         "metadata": {"http.code": str(answer.status), "http.error_message": text},
     }
-    return INVOKED_APP_ANSWERED.error(detail, grpc=_CODES.get(answer.status, Grpc.UNKNOWN), text=phrase)
+    return INVOKED_APP_ANSWERED.error(detail, grpc=grpc_from_http(answer.status), text=phrase)
