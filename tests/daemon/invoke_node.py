@@ -22,8 +22,9 @@ from noded.server_http1 import Http1Wire
 from noded.wire.http1 import ResponseReader
 from tenancy.fairness import Turns
 from tenancy.tenant import Tenants
-from tests.daemon.raw_app import Peer, RawApp
+from tests.daemon.raw_app import OK, Peer, RawApp
 
+GET_CALLEE = b"GET /v1.0/invoke/callee/method/echo HTTP/1.1\r\nhost: x\r\n\r\n"
 NO_TRACE = b"00-00000000000000000000000000000000-0000000000000000-00"
 
 
@@ -112,6 +113,26 @@ class InvokeNode:
         for raw in self.apps.values():
             raw.close()
         await asyncio.sleep(0.01)
+
+
+async def caller_and_callee(node: InvokeNode) -> Client:
+    """Attach the usual two apps, and connect as the caller."""
+    node.attach("callee")
+    return await node.client(node.attach("caller"))
+
+
+async def passed(node: InvokeNode, client: Client, request: bytes, response: bytes = OK) -> tuple[bytes, Answer]:
+    """Invoke, and return what the callee got and what the caller got."""
+    await client.send(request)
+    peer = await node.apps["callee"].accept()
+    got = await peer.request()
+    await peer.send(response)
+    return got, await client.answer(request.partition(b" ")[0])
+
+
+def headers_of(request: bytes) -> list[tuple[bytes, bytes]]:
+    lines = request.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
 
 
 def on_node(tmp_path: Path, scenario: Callable[[InvokeNode], Awaitable[None]], sampling_rate: float = 0.0) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from noded.channel import ChannelBounds, HttpChannel
+from noded.channel_contract import AppResponse
 from noded.config.records import ChannelSpec
 from noded.lanes import step
 
@@ -100,6 +101,20 @@ def in_loop(coroutine: Coroutine[Any, None, T]) -> asyncio.Future[T]:
 
     step(coroutine, done)
     return future
+
+
+def call(
+    channel: HttpChannel, method: bytes = b"POST", body: bytes = b"", timeout_seconds: float = 30
+) -> asyncio.Future[AppResponse]:
+    return in_loop(channel.call(method, b"/x", [(b"a", b"b")], body, timeout_seconds))
+
+
+async def answered(channel: HttpChannel, peer: Peer) -> None:
+    """Make one call on a connection that is open, and answer it."""
+    under_way = call(channel)
+    await peer.request()
+    await peer.send(OK)
+    assert (await under_way).status == 200
 
 
 def with_app(
