@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from components.contract import PubSub, StateStore
 from noded.channel_contract import AppChannel
 from noded.config.records import AppSpec
+from noded.wire.known_heads import KnownHeads
 from tenancy.fairness import Turn
 from tenancy.namespacing import StateNames, TopicNames
 from tenancy.tenant import Tenant
@@ -70,6 +71,7 @@ class App:
     __slots__ = (
         "_max_body_bytes",
         "channel",
+        "known_heads",
         "leave",
         "metadata",
         "node",
@@ -100,6 +102,8 @@ class App:
         self._max_body_bytes = max_body_bytes
         self.leave: Callable[[], None] = _nothing
         """Ask the daemon to detach this app soon."""
+        self.known_heads = KnownHeads()
+        """Header sections its clients send again and again."""
         self.turn = Turn()
         """Its place in the order of tenants."""
 

@@ -92,18 +92,12 @@ class BodySink(Protocol):
 class HttpCall:
     """One HTTP request on its way to its handler."""
 
-    __slots__ = (
-        "app",
-        "body",
-        "body_complete",
-        "exchange",
-        "headers",
-        "method",
-        "params",
-        "path",
-        "query",
-        "too_large",
-    )
+    params: Sequence[str] = ()
+    """The route's {fields}, decoded by query rules."""
+    body_complete = True
+    """False for a route that streams: `body` is empty and `exchange.stream_to` gives it."""
+    too_large = False
+    """The body passed the limit and was not kept."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - made once per request: a record to pass would cost another
         self,
@@ -111,7 +105,7 @@ class HttpCall:
         method: bytes,
         path: bytes,
         query: bytes,
-        headers: list[Header],
+        headers: Sequence[Header],
         body: bytes,
         exchange: Exchange,
     ) -> None:
@@ -123,12 +117,6 @@ class HttpCall:
         self.headers = headers
         self.body = body
         self.exchange = exchange
-        self.params: Sequence[str] = ()
-        """The route's {fields}, decoded by query rules."""
-        self.body_complete = True
-        """False for a route that streams: `body` is empty and `exchange.stream_to` gives it."""
-        self.too_large = False
-        """The body passed the limit and was not kept."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that lower-case name."""

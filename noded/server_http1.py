@@ -13,6 +13,7 @@ import httptools
 from noded.app import App
 from noded.calls import BodySink, Ended, Header, HttpCall, Reply
 from noded.http_heads import CONTINUE, chunk, head, reply_bytes
+from noded.wire.known_heads import request_line
 
 MAX_HEAD_BYTES = 16 << 10
 """Of a request line and its headers. Go's default with daprd's --read-buffer-size gives some 8 KiB; ours is roomier."""
@@ -51,32 +52,35 @@ Decide = Callable[[HttpCall], bool]
 class Http1Exchange:
     """One request on an HTTP/1.1 connection (`noded.calls.Exchange`)."""
 
-    __slots__ = ("_chunked", "_held", "_started", "closed", "ended", "head_only", "keep_alive", "parts", "sink", "wire")
+    closed = False
+    sink: BodySink | None = None
+    ended: Ended | None = None
+    parts: list[bytes] | None = None
+    """What came of a streamed body before there was a sink."""
+    _held: list[bytes] | None = None
+    _started = 0
+    _chunked = False
+    _whole = False
+    _full = False
 
     def __init__(self, wire: "Http1Wire", *, keep_alive: bool, head_only: bool) -> None:
         self.wire = wire
         self.keep_alive = keep_alive
         self.head_only = head_only
-        self.closed = False
-        self.sink: BodySink | None = None
-        self.ended: Ended | None = None
-        self.parts: list[bytes] | None = None
-        self._held: list[bytes] | None = None
-        self._started = 0
-        self._chunked = False
 
     def reply(self, reply: Reply) -> None:
         """Send a whole answer."""
         if self.closed:
             return
         wire = self.wire
-        data = reply_bytes(reply, keep_alive=self.keep_alive, head_only=self.head_only)
         if self.ended is None and self.keep_alive and len(wire.pending) == 1 and wire.exchange is None:
             self.closed = True
             wire.pending.clear()
-            wire.link.send(data)
+            wire.link.send(reply_bytes(reply, keep_alive=True, head_only=self.head_only))
             return
-        self._out(data)
+        if wire.exchange is self:
+            self.keep_alive = False  # the rest of the body is not read
+        self._out(reply_bytes(reply, keep_alive=self.keep_alive, head_only=self.head_only))
         self._started = reply.status
         self._finish(len(reply.body))
 
@@ -86,7 +90,7 @@ class Http1Exchange:
             return
         self._started = status
         sized = self.head_only or status in (204, 304) or any(name == b"content-length" for name, _ in headers)
-        self._chunked = not sized
+        self._chunked = not sized and not self.wire.http10
         self._out(head(status, headers, chunked=self._chunked, keep_alive=self.keep_alive))
 
     def write(self, data: bytes) -> bool:
@@ -123,6 +127,16 @@ class Http1Exchange:
         parts, self.parts = self.parts, None
         for part in parts or ():
             sink.on_body(part)
+        if self._whole:
+            sink.on_body_end()
+        if self._full:
+            self._full = False
+            self.wire.link.unstall()
+
+    def refuse(self, answer: bytes) -> None:
+        """Send a ready answer to what is no request, when its turn comes."""
+        self._out(answer)
+        self._finish(0)
 
     def push(self, data: bytes) -> None:
         """Take a piece of the request's body off the wire."""
@@ -130,8 +144,15 @@ class Http1Exchange:
             self.sink.on_body(data)
         elif self.parts is not None:
             self.parts.append(data)
-            if sum(map(len, self.parts)) > HIGH_BODY_BYTES:
+            if not self._full and sum(map(len, self.parts)) > HIGH_BODY_BYTES:
+                self._full = True
                 self.wire.link.stall()
+
+    def body_ended(self) -> None:
+        """The request's body is complete."""
+        self._whole = True
+        if self.sink is not None:
+            self.sink.on_body_end()
 
     def gone(self) -> None:
         """The connection is lost."""
@@ -182,8 +203,16 @@ class Http1Wire:
         self._in_body = False
         self.exchange: Http1Exchange | None = None
         """Of the request whose body is being streamed."""
+        self.http10: bool | None = None
+        """Whether the peer's first request was HTTP/1.0, which knows no chunks; such a connection is not kept."""
         self._buffering = False
         self._closing = False
+        self._section: bytes | None = None
+        """The header section of the request being parsed, to be remembered if it is plain."""
+        """Nothing more is read."""
+        self._upgrading = False
+        self._stalled = False
+        self._keep = True
 
     @property
     def mid_head(self) -> bool:
@@ -194,21 +223,25 @@ class Http1Wire:
         """Parse a piece of the stream and act on it."""
         if self._closing:
             return
+        if not self._head_size:
+            data = self._feed_known(data)
+            if not data or self._closing:
+                self._bound()
+                return
         self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._close_after()
-        except httptools.HttpParserError:
-            self._refuse(b"400 Bad Request", b"400 Bad Request")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
             return
-        if self._in_body:
-            if self.exchange is None and not self._buffering:
-                self._decide()
-        elif self._head_size > MAX_HEAD_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large", b"431 Request Header Fields Too Large")
-        if len(self.pending) >= MAX_PIPELINED:
-            self.link.stall()
+        except httptools.HttpParserError:
+            self._refuse(b"400 Bad Request")
+            return
+        if self._head_size > MAX_HEAD_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+        elif self._in_body and self.exchange is None and not self._buffering:
+            self._decide()
+        self._bound()
 
     def lost(self) -> None:
         """The connection is gone: tell every request under way."""
@@ -219,9 +252,16 @@ class Http1Wire:
 
     def drain(self) -> bool:
         """Take no further request. True when none is under way."""
-        for exchange in self.pending:
-            exchange.keep_alive = False
-        return not self.pending and not self._in_body
+        self._keep = False
+        if not self._in_body:
+            return self._end_after_pending()
+        if self.exchange is not None:
+            self.exchange.keep_alive = False
+        return False
+
+    def eof(self) -> bool:
+        """The peer sends no more: half a request never becomes whole. True when no answer is under way."""
+        return self.exchange is not None or self._end_after_pending()
 
     def writable(self) -> None:
         """The peer has read: whoever streams to it may go on."""
@@ -233,18 +273,17 @@ class Http1Wire:
         pending = self.pending
         if not pending or pending[0] is not exchange:
             return
-        stalled = len(pending) >= MAX_PIPELINED
-        pending.popleft()
-        if not exchange.keep_alive or (self.exchange is exchange and self._in_body):
-            self._close_after()
-            return
-        while pending and pending[0].release():
-            if not pending.popleft().keep_alive:
+        while True:
+            first = pending.popleft()
+            if not first.keep_alive or self.exchange is first:
                 self._close_after()
                 return
+            if not pending or not pending[0].release():
+                break
         if pending and (sink := pending[0].sink) is not None:
             sink.on_writable()
-        if stalled and len(pending) < MAX_PIPELINED:
+        if self._stalled and len(pending) < MAX_PIPELINED:
+            self._stalled = False
             self.link.unstall()
 
     # What httptools calls, in the order of the stream.
@@ -261,38 +300,93 @@ class Http1Wire:
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._in_body = True
+        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+            self._upgrading = True
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._body_size += len(body)
+        self._head_size = 0  # what comes between pieces, and trailers, are bounded as heads are
         if self.exchange is not None:
+            if self._body_size > self.link.app.max_body_bytes:
+                self.exchange.abort()
             self.exchange.push(body)
         elif self._body_size <= self.link.app.max_body_bytes:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._upgrading:
+            return
         exchange = self.exchange
         if exchange is None:
             self._dispatch_whole()
-        elif exchange.sink is not None:
-            exchange.sink.on_body_end()
-        self._reset()
+            self._reset()
+        else:
+            self._closing = self._closing or not exchange.keep_alive
+            self._reset()
+            exchange.body_ended()
+
+    def _feed_known(self, data: bytes) -> bytes:
+        """Serve the requests at the front of `data` whose headers were met before; give what is left."""
+        app = self.link.app
+        position, end = 0, len(data)
+        while position < end and not self._closing:
+            stop = data.find(b"\r\n\r\n", position)
+            line_end = data.find(b"\r\n", position, stop + 2)
+            if stop < 0:
+                break
+            section = data[line_end:stop]
+            known = app.known_heads.find(section)
+            line = request_line(data, position, line_end)
+            if known is None or line is None:
+                self._section = section if line is not None else None
+                break
+            body_end = stop + 4 + known.body_bytes
+            if body_end > end or known.body_bytes > app.max_body_bytes:
+                break
+            method, target = line.groups()
+            exchange = Http1Exchange(self, keep_alive=True, head_only=False)
+            self.pending.append(exchange)
+            path, _, query = target.partition(b"?")
+            self._handle(HttpCall(app, method, path, query, known.headers, data[stop + 4 : body_end], exchange))
+            position = body_end
+        return data[position:] if position else data
+
+    def _bound(self) -> None:
+        """Read no more while too many requests are under way."""
+        if not self._stalled and len(self.pending) >= MAX_PIPELINED:
+            self._stalled = True
+            self.link.stall()
 
     def _dispatch_whole(self) -> None:
         if self._closing:
             return
-        parser = self._parser
-        method = parser.get_method()
-        exchange = Http1Exchange(self, keep_alive=parser.should_keep_alive(), head_only=method == b"HEAD")
-        self.pending.append(exchange)
         body = self._body
         whole = b"" if not body else body[0] if len(body) == 1 else b"".join(body)
+        method, exchange = self._begin()
         call = self._call(method, whole, exchange)
+        section, self._section = self._section, None
         if self._body_size > len(whole):
             call.too_large = True
             exchange.keep_alive = False
+        elif section is not None and exchange.keep_alive:
+            self.link.app.known_heads.learn(section, self._headers, self._body_size)
+        if not exchange.keep_alive:
+            self._closing = True
         self._handle(call)
+
+    def _begin(self) -> tuple[bytes, Http1Exchange]:
+        parser = self._parser
+        method = parser.get_method()
+        if self.http10 is None:
+            self.http10 = parser.get_http_version() == "1.0"
+            self._keep = self._keep and not self.http10
+        exchange = Http1Exchange(
+            self, keep_alive=self._keep and parser.should_keep_alive(), head_only=method == b"HEAD"
+        )
+        self.pending.append(exchange)
+        return method, exchange
 
     def _call(self, method: bytes, body: bytes, exchange: Http1Exchange) -> HttpCall:
         path, _, query = self._url.partition(b"?")
@@ -300,20 +394,21 @@ class Http1Wire:
 
     def _decide(self) -> None:
         """The read ended inside a body: stream it if its route does, else gather it."""
-        method = self._parser.get_method()
-        exchange = Http1Exchange(self, keep_alive=self._parser.should_keep_alive(), head_only=method == b"HEAD")
+        method, exchange = self._begin()
         call = self._call(method, b"", exchange)
         expects = call.header(b"expect")
-        if expects is not None and expects.lower() == b"100-continue" and not self._body:
+        if expects is not None and expects.lower() == b"100-continue" and not self._body and len(self.pending) == 1:
             self.link.send(CONTINUE)
         self.link.slice_bytes = 64 << 10
         if not self._streams(call):
             self._buffering = True
+            self.pending.pop()
             return
+        length = call.header(b"content-length")
+        call.too_large = max(self._body_size, int(length or 0)) > self.link.app.max_body_bytes
         call.body_complete = False
         exchange.parts, self._body = self._body, []
         self.exchange = exchange
-        self.pending.append(exchange)
         self._handle(call)
 
     def _reset(self) -> None:
@@ -329,14 +424,38 @@ class Http1Wire:
             self._buffering = False
             self.link.slice_bytes = 2048
 
-    def _refuse(self, status: bytes, body: bytes) -> None:
-        """Answer what is no HTTP, as Go's server does, and close. Requests under way lose their answers with it."""
-        if not self.pending:
-            self.link.send(
-                b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-                b"Connection: close\r\n\r\n%b" % (status, len(body), body)
-            )
-        self._close_after()
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read on as if no upgrade had been asked for (RFC 9110 7.8); after CONNECT nothing more is HTTP."""
+        if not self._upgrading:
+            if self._end_after_pending():
+                self._close_after()
+            return
+        method, url, headers = self._parser.get_method(), self._url, self._headers
+        self._upgrading = False
+        self._reset()
+        self._parser = httptools.HttpRequestParser(self)
+        fields = b"".join(b"%b: %b\r\n" % field for field in headers if field[0] != b"upgrade")
+        self.feed(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, url, fields, rest))
+
+    def _refuse(self, status: bytes) -> None:
+        """Answer what is no HTTP as Go's server does, after the requests before it, and close."""
+        if self._closing or self.exchange is not None:
+            self._close_after()
+            return
+        self._closing = True
+        exchange = Http1Exchange(self, keep_alive=False, head_only=False)
+        self.pending.append(exchange)
+        exchange.refuse(
+            b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+            b"Connection: close\r\n\r\n%b" % (status, len(status), status)
+        )
+
+    def _end_after_pending(self) -> bool:
+        """Serve nothing more, and close after the last answer. True when none is under way."""
+        self._closing = True
+        if self.pending:
+            self.pending[-1].keep_alive = False
+        return not self.pending
 
     def _close_after(self) -> None:
         self._closing = True

@@ -64,12 +64,16 @@ class Turns:
         self._scheduled = False
         self._last: Turn | None = None
         self._switched_ns = 0
+        self._quantum_ns = QUANTUM_NS
         self.now_ns = 0
         """When the slice being fed began: a clock good enough for token buckets, read once a slice."""
 
     def offer(self, turn: Turn, feeder: Feeder, data: bytes) -> bool:
         """Feed `data` now if it is this tenant's turn, else keep it. False: some of it was kept."""
-        if turn.waiting or not self._may_run(turn):
+        if turn.epoch != self._epoch:
+            turn.epoch = self._epoch
+            turn.deficit_ns = min(self._quantum_ns, turn.deficit_ns + self._quantum_ns)
+        if turn.waiting or turn.deficit_ns <= 0:
             self._keep(turn, feeder, memoryview(data))
             return False
         if len(data) <= feeder.slice_bytes:
@@ -96,17 +100,12 @@ class Turns:
         if turn.held:
             turn.held = deque(entry for entry in turn.held if entry is not feeder)
 
-    def _may_run(self, turn: Turn) -> bool:
-        if turn.epoch != self._epoch:
-            turn.epoch = self._epoch
-            turn.deficit_ns = min(QUANTUM_NS, turn.deficit_ns + QUANTUM_NS)
-        return turn.deficit_ns > 0
-
     def _feed(self, turn: Turn, feeder: Feeder, data: bytes) -> None:
         start = self.now_ns = self._clock_ns()
         if turn is not self._last:
             self._last = turn
             self._switched_ns = start
+            self._quantum_ns = QUANTUM_NS
         feeder.feed(data)
         cost = self._clock_ns() - start
         turn.deficit_ns -= cost
@@ -128,7 +127,9 @@ class Turns:
         """Give every waiting tenant one quantum, then let the loop poll."""
         self._epoch += 1
         waiting = self._waiting
-        quantum = self._quantum(len(waiting))
+        if len(waiting) == 1 and self._clock_ns() - self._switched_ns > SOLO_AFTER_NS:
+            self._quantum_ns = SOLO_QUANTUM_NS
+        quantum = self._quantum_ns
         for _ in range(len(waiting)):
             turn = waiting.popleft()
             turn.epoch = self._epoch
@@ -141,10 +142,6 @@ class Turns:
         self._scheduled = bool(waiting)
         if waiting:
             self._soon(self._round)
-
-    def _quantum(self, tenants: int) -> int:
-        alone = tenants == 1 and self._clock_ns() - self._switched_ns > SOLO_AFTER_NS
-        return SOLO_QUANTUM_NS if alone else QUANTUM_NS
 
     def _serve(self, turn: Turn) -> None:
         backlog = turn.backlog
