@@ -88,6 +88,14 @@ def test_the_same_frames_at_ease_are_no_flood(name: str) -> None:
     assert _run(connection, name, 1000, 0.11) == 1000
 
 
+@pytest.mark.parametrize("name", FLOODS.keys())
+def test_faster_than_allowed_is_a_flood_in_the_end(name: str) -> None:
+    """Twice the rate uses up the burst, slowly."""
+    connection, _ = open_server(LIMITS)
+
+    assert 90 <= _run(connection, name, 1000, 0.05) <= 120
+
+
 def test_pings_between_requests_are_no_flood() -> None:
     """grpc-go sends a PING with nearly every answer it reads, to measure the path."""
     connection, _ = open_server(LIMITS)

@@ -209,6 +209,18 @@ def test_bytes_nobody_took_are_not_given_back() -> None:
     assert set(window_updates(connection)) == {0, 1}
 
 
+def test_body_longer_than_the_windows_flows_as_it_is_taken() -> None:
+    """What was given back can be sent again, for as long as the body is."""
+    connection, recorder = open_server(LIMITS)
+    connection.feed(open_body(1))
+    for _ in range(20):
+        connection.feed(data(1, 60_000))
+        connection.consumed(1, 60_000)
+
+    assert not connection.closed
+    assert len(recorder.body(1)) == 1_200_000
+
+
 def test_small_bodies_need_no_report() -> None:
     """A connection of small requests never stalls, though the application reports nothing taken."""
     connection, recorder = open_server(LIMITS)
