@@ -111,7 +111,7 @@ def parse_seconds(text: str) -> float | None:
     """Read a Go duration ("1h30m", "-5s") or whole seconds ("20"). None when it is neither."""
     body = text.strip()
     sign = -1.0 if body.startswith("-") else 1.0
-    body = body.lstrip("+-") if body[:1] in ("+", "-") else body
+    body = body[1:] if body.startswith(("+", "-")) else body
     if body.isdecimal():
         return sign * int(body)
     parts = _DURATION_PART.findall(body)

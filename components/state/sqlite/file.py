@@ -21,6 +21,8 @@ from components.state.sqlite.statements import Statements
 
 _LEVEL = "1"
 _EVERY_ROW = -1
+_LOG_BYTES = 64 << 20
+"""What is left of the write-ahead log's file after a burst."""
 
 
 class OwnedFile:
@@ -80,6 +82,7 @@ def connect(component: str, settings: Settings) -> sqlite3.Connection:
         journal = "memory" if settings.path is None else "wal" if settings.wal else "delete"
         connection.execute(f"PRAGMA journal_mode={journal}").fetchone()
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES}").fetchone()
         for name, value in settings.pragmas:
             connection.execute(f"PRAGMA {name}={value}").fetchall()
     except sqlite3.Error as error:

@@ -33,7 +33,7 @@ from components.state.sqlite.reader import Miss, Reader
 from components.state.sqlite.settings import FIELDS, Settings, read_settings
 from components.state.sqlite.statements import Statements
 from components.state.sqlite.worker import Batches, Worker
-from components.state.sqlite.writer import Surface, Writer
+from components.state.sqlite.writer import LoopSide, Writer
 
 _TICK_SECONDS = 1.0
 _GROUP_ITEMS = 256
@@ -152,12 +152,12 @@ class SqliteStateStore:
         connection, totals, counted = open_database(name, settings, statements)
         reading = connection if settings.path is None else connect(name, settings)
         surroundings.ledger.recount(totals)
-        surface = Surface(
+        loop_side = LoopSide(
             surroundings.run_soon, surroundings.now, surroundings.ledger, self._on_settled, self._on_changed_outside
         )
         self._write_worker = Worker(f"sqlite-write-{name}")
         self._read_worker = self._write_worker if settings.path is None else Worker(f"sqlite-read-{name}")
-        self._writer = Writer(connection, statements, self._write_worker, surface, self._name)
+        self._writer = Writer(connection, statements, self._write_worker, loop_side, self._name)
         self._reader = Reader(reading, statements, surroundings.run_soon, self._on_answered, self._name)
         self._commits: Batches[Request] = Batches(self._write_worker, self._writer.commit, _GROUP_ITEMS, _GROUP_BYTES)
         self._reads: Batches[Miss] = Batches(self._read_worker, self._reader.read, _READ_ITEMS, _READ_ITEMS)
@@ -251,8 +251,7 @@ class SqliteStateStore:
         cleanup_ticks = ceil(self._settings.cleanup_seconds / _TICK_SECONDS)
         if cleanup_ticks > 0 and self._tick % cleanup_ticks == 0:
             self._write_worker.run(self._writer.purge)
-        if len(self._cache):
-            self._write_worker.run(self._writer.look_outside)
+        self._write_worker.run(self._writer.look_outside)
         self._timer = self._surroundings.call_later(_TICK_SECONDS, self._on_tick)
 
     def _expire(self, oldest: int) -> None:

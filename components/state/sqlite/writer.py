@@ -31,7 +31,7 @@ _PURGE_SLICE = 500
 Settled = Callable[[Sequence[Request], dict[StoreKey, Item | None]], None]
 
 
-class Surface(Struct, frozen=True):
+class LoopSide(Struct, frozen=True):
     """What the writer needs of the store; the callables but `now` run by `run_soon` on the loop."""
 
     run_soon: Callable[[Callable[[], None]], object]
@@ -47,12 +47,12 @@ class Writer:
     """The owner of the writing connection. All methods run on its worker's thread."""
 
     def __init__(
-        self, connection: sqlite3.Connection, statements: Statements, worker: Worker, surface: Surface, name: str
+        self, connection: sqlite3.Connection, statements: Statements, worker: Worker, loop_side: LoopSide, name: str
     ) -> None:
         self._connection = connection
         self._statements = statements
         self._worker = worker
-        self._surface = surface
+        self._loop_side = loop_side
         self._name = name
         self._etags = Etags()
         self._versions: dict[StoreKey, Version | None] = {}
@@ -68,7 +68,7 @@ class Writer:
             self._fail(requests, Unavailable(f"{self._name}: nothing was written: {error}"))
         except Exception as error:  # noqa: BLE001 - a defect fails the group it met, not the store
             self._fail(requests, error)
-        self._surface.run_soon(partial(self._surface.settled, requests, items))
+        self._loop_side.run_soon(partial(self._loop_side.settled, requests, items))
 
     def look_outside(self) -> None:
         """Notice what other processes committed."""
@@ -111,7 +111,9 @@ class Writer:
         keys = {operation.key for request in requests for operation in request.operations}
         for _ in range(_ATTEMPTS):
             self._look_up(keys)
-            group = decide_group(requests, self._versions, self._etags.next, self._surface.ledger, self._surface.now())
+            group = decide_group(
+                requests, self._versions, self._etags.next, self._loop_side.ledger, self._loop_side.now()
+            )
             items = group.items()
             if self._apply(group):
                 return items
@@ -135,13 +137,13 @@ class Writer:
         try:
             self._connection.execute(self._statements.apply, encode(group, self._versions))
         except BaseException as error:
-            if self._connection.in_transaction:
+            if self._connection.in_transaction:  # else a later group would be told done without a commit of its own
                 self._connection.rollback()
-            refund_growth(self._surface.ledger, group.grown)
+            refund_growth(self._loop_side.ledger, group.grown)
             if isinstance(error, sqlite3.IntegrityError) and CHANGED in str(error):
                 return False
             raise
-        free(self._surface.ledger, group.shrunk)
+        free(self._loop_side.ledger, group.shrunk)
         self._remember(group)
         return True
 
@@ -157,7 +159,7 @@ class Writer:
 
     def _forget(self) -> None:
         self._versions.clear()
-        self._surface.run_soon(self._surface.changed_outside)
+        self._loop_side.run_soon(self._loop_side.changed_outside)
         self.start_recount()
 
     def _fail(self, requests: Sequence[Request], error: Exception) -> None:
@@ -166,7 +168,7 @@ class Writer:
             request.error = error
 
     def _purge_slice(self) -> bool:
-        query = (int(self._surface.now()), _PURGE_SLICE)
+        query = (int(self._loop_side.now()), _PURGE_SLICE)
         (text,) = self._connection.execute(self._statements.expired, query).fetchone()
         expired = _versions(text)
         if not expired:
@@ -176,7 +178,7 @@ class Writer:
         if not self._apply(group):
             self._forget()
             return True
-        self._surface.run_soon(partial(self._surface.settled, (), group.items()))
+        self._loop_side.run_soon(partial(self._loop_side.settled, (), group.items()))
         return len(expired) == _PURGE_SLICE
 
     def _recount_slice(self) -> None:
@@ -205,7 +207,7 @@ class Writer:
         except sqlite3.Error:
             self._connection.rollback()
             raise
-        self._surface.ledger.recount(counted)
+        self._loop_side.ledger.recount(counted)
 
     def _read_data_version(self) -> int:
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()

@@ -210,6 +210,7 @@ BACKENDS: dict[str, tuple[str, dict[str, str]]] = {
     "in-memory": ("state.in-memory", {}),
     "sqlite": ("state.sqlite", {"cleanupInterval": "1s"}),
     "sqlite-without-cache": ("state.sqlite", {"cleanupInterval": "1s", "cacheSize": "0"}),
+    "sqlite-rollback-journal": ("state.sqlite", {"cleanupInterval": "1s", "disableWAL": "true"}),
     "sqlite-in-memory": ("state.sqlite", {"cleanupInterval": "1s", "connectionString": ":memory:"}),
     "trio-lane": (TrioLaneStore.type, {}),
 }

@@ -255,3 +255,17 @@ def test_a_recount_is_exact_under_writes(rig: Rig, path: Path) -> None:
         items[f"app||{number:04}"] = b"longer"
         del items[f"app||{number + 1:04}"]
     rig.until(lambda: rig.listing() == count(items))
+
+
+def test_a_close_before_the_recount_ended_is_not_trusted(rig: Rig, path: Path) -> None:
+    """Totals that nobody could check yet are checked by the next run."""
+    closed(rig, opened(rig, path).inner)
+    connection = sqlite3.connect(path)
+    with connection:
+        rows_to_count = [(f"app||{number:05}", "1", False, ETAG, None) for number in range(20_000)]
+        connection.executemany(INSERT, rows_to_count)
+    connection.close()
+    closed(rig, opened(rig, path).inner)
+    rig.forget_books()
+    opened(rig, path)
+    rig.until(lambda: rig.listing() == {"app": (20_000, 20_000 * len("app||00000" + "1"))})
