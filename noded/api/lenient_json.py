@@ -13,7 +13,9 @@ from msgspec import Raw
 _decode_value = msgspec.json.Decoder(Raw).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _LONE_SURROGATE = re.compile(r"(\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u[dD][89a-fA-F]..")
-_GO_KINDS = {"[": "array", '"': "string", "t": "bool", "f": "bool", "n": "null"} | dict.fromkeys("-0123456789", "number")
+_GO_KINDS = {"[": "array", '"': "string", "t": "bool", "f": "bool", "n": "null"} | dict.fromkeys(
+    "-0123456789", "number"
+)
 """{first character of a value: what Go calls it}"""
 
 

@@ -31,6 +31,9 @@ from tenancy.tenant import Tenants
 
 T = TypeVar("T")
 
+ORDERS: Mapping[str, object] = {"pubsubname": "pubsub", "topic": "orders", "route": "/orders"}
+"""A subscription as an app answers it."""
+
 FASTER = 50.0
 WAIT_SECONDS = 10.0
 """Within which anything a test waits for must happen."""
@@ -203,6 +206,12 @@ class PubSubNode:
             state_dir=root,
             ledger=self.tenants.books.open_ledger(),
         )
+
+
+async def idle(member: Member) -> None:
+    """Wait until everything the app was sent is settled and nothing waits for it."""
+    used = member.app.tenant.gate.app.used
+    await eventually(lambda: not used["queued_messages"] and not member.subscriptions.deliveries.count)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
