@@ -188,7 +188,7 @@ def test_a_consumer_may_close_itself_while_it_is_called(bench: Bench) -> None:
     taker = Taker(Verdict.ACK)
     handles: list[SubscriptionHandle] = []
 
-    def leave(delivery: Delivery) -> None:  # noqa: ARG001
+    def leave(delivery: Delivery) -> None:
         handles[0].close()
 
     handles.append(bench.join(leave))
