@@ -128,10 +128,10 @@ class Backends:
             opened = await self._try(backend)
             late = backend.tried.is_set()
             backend.tried.set()
-            if opened:
-                if late:
-                    log.info("component %s opened", backend.spec.name)
+            if opened and late:
+                log.info("component %s opened", backend.spec.name)
                 self.on_ready()
+            if opened:
                 return
             await trio.sleep(wait)
             wait = min(wait * 2, longest)

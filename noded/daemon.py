@@ -12,6 +12,7 @@ a deadline, end deliveries, close components. SIGHUP: read resources again.
 import gc
 import importlib
 import logging
+import resource
 import signal
 import sys
 import time
@@ -49,6 +50,14 @@ GC_THRESHOLDS = (50_000, 20, 50)
 """The data path makes few cycles; Python's default would look for them seventy times as often."""
 
 
+def _prepare_process() -> None:
+    """Let a store's writer have the GIL soon, collect garbage seldom, open as many descriptors as the machine allows."""
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    gc.set_threshold(*GC_THRESHOLDS)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class Daemon:
     """One running noded: what the operator's side sees and does."""
 
@@ -78,8 +87,7 @@ class Daemon:
         """Run until SIGTERM or SIGINT. Raises SocketError when another daemon has the directories."""
         locks = [DirectoryLock(self.settings.state_dir, "state directory")]
         locks.insert(0, DirectoryLock(self.settings.run_dir, "run directory"))
-        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-        gc.set_threshold(*GC_THRESHOLDS)
+        _prepare_process()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
