@@ -184,6 +184,22 @@ def test_a_body_that_lasts_until_the_app_closes_is_whole(tmp_path: Path) -> None
     with_app(tmp_path, scenario)
 
 
+def test_a_body_that_a_reset_ended_is_not_whole(tmp_path: Path) -> None:
+    """Only an orderly close ends an answer without length; after a reset nobody knows whether it was all."""
+
+    async def scenario(app: RawApp, channel: HttpChannel) -> None:
+        under_way = call(channel)
+        peer = await app.accept()
+        await peer.read(1)
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nhel")
+        peer.close()  # with the request unread: a reset
+
+        with pytest.raises(ChannelError, match="connection to the app broke"):
+            await under_way
+
+    with_app(tmp_path, scenario)
+
+
 def test_a_body_cut_short_is_an_error(tmp_path: Path) -> None:
     """An answer shorter than it said is no answer."""
 
