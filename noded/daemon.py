@@ -51,7 +51,7 @@ GC_THRESHOLDS = (50_000, 20, 50)
 
 
 def _prepare_process() -> None:
-    """Let a store's writer have the GIL soon, collect garbage seldom, open as many descriptors as the machine allows."""
+    """Let a store's writer have the GIL soon, collect garbage seldom, allow as many descriptors as the machine does."""
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.set_threshold(*GC_THRESHOLDS)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
