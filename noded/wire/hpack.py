@@ -157,10 +157,10 @@ class Decoder:
             if room >= 0:
                 headers.append(header)
                 shape.append(kind)
-        if room < 0:
-            return HeaderBlock((), TOO_LARGE)
-        block = block_of(tuple(headers), bytes(shape))
-        if not changed and end <= _LONGEST_REMEMBERED_BYTES:
+        block = block_of(tuple(headers), bytes(shape)) if room >= 0 else HeaderBlock((), TOO_LARGE)
+        if changed:
+            self._blocks.clear()
+        elif end <= _LONGEST_REMEMBERED_BYTES:
             self._remember(raw, block)
         return block
 
@@ -189,16 +189,11 @@ class Decoder:
         value, position = _string(raw, position)
         field = field_of(name, value)
         if first >= 0x40:
-            self._insert(field)
+            self._entries.append(field)
+            self._used += field[2]
+            if self._used > self._capacity:
+                self._evict()
         return field, position
-
-    def _insert(self, field: Field) -> None:
-        if self._blocks:
-            self._blocks.clear()
-        self._entries.append(field)
-        self._used += field[2]
-        if self._used > self._capacity:
-            self._evict()
 
     def _evict(self) -> None:
         """Drop the oldest entries until the rest fits; one larger than the table empties it."""
@@ -218,7 +213,6 @@ class Decoder:
                 size, position = _integer(raw, position, size)
             if size > TABLE_BYTES:
                 raise HpackError("dynamic table size above what SETTINGS allow")
-            self._blocks.clear()
             self._capacity = size
             self._evict()
         return position
