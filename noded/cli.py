@@ -1,48 +1,60 @@
-"""The `noded` command."""
+"""The `noded` command: parses, runs one command of `noded/commands/`, and turns its outcome into an exit code.
+
+0: done. 1: refused or failed, the reason in one line on standard error. 2: wrong arguments. Nobody who types a command
+is shown a traceback.
+"""
 
 import argparse
-import logging
+import os
 import sys
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+
+from noded.admin.client import OperatorError
+from noded.commands import changes, demo, run, serve, shows
+from noded.commands.arguments import CommandError
+
+FAMILIES = (serve, run, shows, changes, demo)
+"""In the order of --help."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="noded", description="One multi-tenant Dapr runtime per node.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="run the daemon")
-    serve.add_argument("--resources-path", type=Path, action="append", default=[])
-    serve.add_argument("--config", type=Path, action="append", default=[])
-    serve.add_argument("--run-dir", type=Path)
-    serve.add_argument("--state-dir", type=Path)
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    return _serve(options)
-
-
-def _serve(options: argparse.Namespace) -> int:
-    from noded.config.settings import default_settings
-    from noded.daemon import Daemon
-    from noded.host import Host, run
-
-    settings = default_settings()
-    settings = replace(
-        settings,
-        resources_paths=tuple(options.resources_path),
-        run_dir=options.run_dir or settings.run_dir,
-        state_dir=options.state_dir or settings.state_dir,
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command and flag."""
+    parser = argparse.ArgumentParser(
+        prog="noded", description="One multi-tenant Dapr runtime per node.", allow_abbrev=False
     )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for family in FAMILIES:
+        family.add(commands)
+    commands.metavar = "{" + ",".join(commands.choices) + "}"
+    return parser
 
-    async def go(host: Host) -> None:
-        await Daemon(settings, host).serve()
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = build_parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.run
     try:
-        run(go)
-    except RuntimeError as error:
-        print(f"noded: {error}", file=sys.stderr)
+        code = command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    except KeyboardInterrupt:
+        return 130
+    except (CommandError, OperatorError) as error:
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Exception as error:
+        if os.environ.get("NODED_TRACEBACK"):
+            raise
+        return _failed(f"a bug in noded: {type(error).__name__}: {error} (NODED_TRACEBACK=1 shows where)")
+    return code
+
+
+def _failed(reason: str) -> int:
+    sys.stderr.write(f"noded: {reason}\n")
+    return 1
 
 
 if __name__ == "__main__":

@@ -20,8 +20,10 @@ from noded.attachment import Attachment
 if TYPE_CHECKING:
     from noded.daemon import Daemon
 
-HOLD_SECONDS = 15.0
-"""Between two signs of life on a held attachment, so that a dead holder is noticed."""
+SIGN_SECONDS = 15.0
+"""Between two signs of life on a held attachment, so that either end notices that the other is gone."""
+LOOK_SECONDS = 0.25
+"""Between two looks whether a held app is still attached."""
 
 
 def make_app(daemon: "Daemon") -> QuartTrio:
@@ -37,7 +39,7 @@ def _add_views(app: QuartTrio, daemon: "Daemon") -> None:
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        return Response(status=503 if daemon.stopping.is_set() else 204)
+        return Response(b"", 503 if daemon.stopping.is_set() else 204)
 
     @app.get("/v1/apps")
     async def apps() -> Response:
@@ -86,18 +88,22 @@ def _add_actions(app: QuartTrio, daemon: "Daemon") -> None:
     @app.delete("/v1/apps/<namespace>/<app_id>")
     async def detach(namespace: str, app_id: str) -> Response:
         if await daemon.detach(namespace, app_id):
-            return Response(status=204)
+            return Response(b"", 204)
         return _json({"error": f"no app {app_id} in namespace {namespace} is attached: see `noded apps`"}, 404)
 
 
 async def _held(daemon: "Daemon", attachment: Attachment, told: bytes) -> AsyncIterator[bytes]:
-    """Keep an app attached until whoever attached it is gone, however it went."""
+    """Keep an app attached until whoever attached it is gone, however it went. The last line says why it ended."""
     app = attachment.app
     try:
         yield told + b"\n"
+        sign = trio.current_time() + SIGN_SECONDS
         while daemon.attachments.get((app.namespace, app.app_id)) is attachment:
-            await trio.sleep(HOLD_SECONDS)
-            yield b"\n"
+            await trio.sleep(LOOK_SECONDS)
+            if trio.current_time() >= sign:
+                sign += SIGN_SECONDS
+                yield b"\n"
+        yield b'{"ended":"lost"}\n' if daemon.stopping.is_set() else b'{"ended":"detached"}\n'
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * daemon.settings.drain_seconds):
             await daemon.release(attachment)

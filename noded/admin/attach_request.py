@@ -20,6 +20,8 @@ class AttachRequest(Struct, rename="camel"):
     """Whether it gets 127.0.0.1 ports, which most SDKs need."""
     http_port: int = 0
     grpc_port: int = 0
+    token: str = ""
+    """Of those ports; "": the daemon makes one."""
     limits: Limits = field(default_factory=Limits)
     hold: bool = True
     """Whether the app is detached when the one who asked is gone."""
@@ -30,5 +32,5 @@ def spec_of(wanted: AttachRequest) -> AppSpec:
     if problem := check_namespace(wanted.namespace) or check_app_id(wanted.app_id):
         raise ValueError(problem)
     channel = ChannelSpec(wanted.channel, wanted.protocol, wanted.max_concurrency) if wanted.channel else None
-    loopback = LoopbackSpec(wanted.http_port, wanted.grpc_port) if wanted.loopback else None
+    loopback = LoopbackSpec(wanted.http_port, wanted.grpc_port, wanted.token or None) if wanted.loopback else None
     return AppSpec(wanted.app_id, wanted.namespace, channel=channel, loopback=loopback, limits=wanted.limits)

@@ -22,7 +22,8 @@ async def serve_admin(daemon: "Daemon") -> None:
     file = bind_unix(admin_path(daemon.settings.run_dir), Ownership(-1, -1, 0o700))
     config = Config()
     config.bind = [f"fd://{os.dup(file.sock.fileno())}"]
-    config.errorlog = logging.getLogger("noded.admin")
+    config.errorlog = logging.getLogger("noded.admin.http")
+    config.errorlog.setLevel(logging.WARNING)  # below, it tells people to press CTRL + C
     config.graceful_timeout = 1.0
     config.keep_alive_timeout = 60.0
     try:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from noded.config.shapes import camel_case
 from tenancy.accounting import UsageReport
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from noded.daemon import Daemon
 
 
-class AppView(Struct, omit_defaults=True):
+class AppView(Struct, rename="camel"):
     """One attached app."""
 
     namespace: str
@@ -32,7 +33,7 @@ class AppView(Struct, omit_defaults=True):
     """False: attached by `noded run`."""
 
 
-class LimitView(Struct, omit_defaults=True):
+class LimitView(Struct, rename="camel"):
     """One limit's use."""
 
     limit: str
@@ -41,7 +42,7 @@ class LimitView(Struct, omit_defaults=True):
     refused: int
 
 
-class UsageView(Struct):
+class UsageView(Struct, rename="camel"):
     """What one subject uses: an app, a namespace, or the node."""
 
     subject: str
@@ -55,7 +56,7 @@ class UsageView(Struct):
     cpu_seconds: float = 0.0
 
 
-class ComponentView(Struct):
+class ComponentView(Struct, rename="camel"):
     """One configured component."""
 
     name: str
@@ -64,7 +65,7 @@ class ComponentView(Struct):
     status: str
 
 
-class EventView(Struct):
+class EventView(Struct, rename="camel"):
     """Something that happened to a tenant."""
 
     at: float
@@ -137,7 +138,7 @@ def components(daemon: "Daemon") -> list[ComponentView]:
 def events(daemon: "Daemon") -> list[EventView]:
     """What was refused or dropped lately."""
     return [
-        EventView(each.last_at, each.count, each.tenant, each.what, each.limit, each.used, each.allowed)
+        EventView(each.last_at, each.count, each.tenant, each.what, camel_case(each.limit), each.used, each.allowed)
         for each in daemon.tenants.events.listing()
     ]
 
@@ -145,7 +146,7 @@ def events(daemon: "Daemon") -> list[EventView]:
 def _limits(report: UsageReport) -> list[LimitView]:
     """Limits that are set, used, or were met."""
     return [
-        LimitView(name, use.used, use.allowed, use.refused)
+        LimitView(camel_case(name), use.used, use.allowed, use.refused)
         for name, use in report.limits.items()
         if use.used or use.refused or use.allowed is not None
     ]

@@ -1,0 +1,135 @@
+"""`noded run`: attach an app to the running daemon, start its command with the environment set, detach when it ends.
+
+The daemon keeps the app attached while this process holds its answer open, so that no end of this process, kill -9
+included, leaves an app behind. A daemon that restarts gets the app attached again, at the same ports with the same
+token: the command goes on.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from noded.admin.attach_request import AttachRequest, spec_of
+from noded.commands.arguments import CommandError, Commands, add_command, client_of
+from noded.commands.attached import Attached
+from noded.commands.child import run_child
+from noded.config.records import AppProtocol
+from noded.config.shapes import camel_case
+from noded.config.values import parse_address, parse_count, parse_port, parse_quantity, parse_rate
+from tenancy.limits import FIELDS, Limits
+
+T = TypeVar("T")
+
+_OURS = ("DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "DAPR_API_TOKEN", "DAPR_HTTP_ENDPOINT", "DAPR_GRPC_ENDPOINT",
+         "DAPR_RUNTIME_HOST", "APP_ID", "APP_PORT", "NODED_HTTP_SOCKET", "NODED_GRPC_SOCKET")  # fmt: skip
+"""Variables that would lead the command elsewhere if they were inherited."""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(commands, "run", "attach an app to the running daemon, run its command, detach")
+    parser.usage = "noded run --app-id ID [options] -- COMMAND [ARGUMENT...]"
+    add_argument = parser.add_argument
+    add_argument("--app-id", required=True, metavar="ID")
+    add_argument("--namespace", default="default", metavar="NAME", help="default: default")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--app-port", type=_port, metavar="PORT", help="where the app listens on 127.0.0.1")
+    where.add_argument("--app-channel", type=_address, metavar="ADDRESS", help="the same, as host:port or unix:/path")
+    add_argument("--app-protocol", choices=[each.value for each in AppProtocol], default="http", help="default: http")
+    add_argument("--app-max-concurrency", type=_count, metavar="N", help="calls to the app at one moment")
+    add_argument("--http-port", type=_port, default=0, metavar="PORT", help="of Dapr's HTTP API; default: a free one")
+    add_argument("--grpc-port", type=_port, default=0, metavar="PORT", help="of Dapr's gRPC API; default: a free one")
+    add_argument("--no-loopback", action="store_true", help="Unix sockets only, no TCP ports")
+    limit_text = "as requestsPerSecond=100; may be repeated"
+    add_argument("--limit", type=_limit, action="append", default=[], metavar="NAME=VALUE", help=limit_text)
+    add_argument("command_line", nargs="*", metavar="COMMAND", help="after --: the app's own command")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    wanted = _wanted(options)
+    command = options.command_line
+    if not command:
+        options.refuse("no command: give the app's own after --")
+    if shutil.which(command[0]) is None:
+        raise CommandError(f"{command[0]}: no such command, or not executable")
+    attached = Attached(client_of(options), wanted)
+    try:
+        sys.stderr.write(f"noded: app {wanted.namespace}/{wanted.app_id} attached: {attached.place()}\n")
+        return run_child(command, environment(os.environ, attached.endpoints, options.app_port), attached.hold)
+    finally:
+        attached.release()
+
+
+def environment(inherited: Mapping[str, str], endpoints: Mapping[str, Any], app_port: int | None) -> dict[str, str]:
+    """The command's environment: what SDKs read to find the daemon. Source: each SDK's own documentation."""
+    kept = {name: value for name, value in inherited.items() if name not in _OURS}
+    kept |= {"APP_ID": endpoints["appId"], "NODED_HTTP_SOCKET": endpoints["httpSocket"]}
+    kept |= {"NODED_GRPC_SOCKET": endpoints["grpcSocket"]}
+    if app_port is not None:
+        kept["APP_PORT"] = str(app_port)
+    if not endpoints["httpPort"]:
+        return kept | {"DAPR_GRPC_ENDPOINT": f"unix:{endpoints['grpcSocket']}"}
+    return kept | {
+        "DAPR_HTTP_PORT": str(endpoints["httpPort"]),
+        "DAPR_GRPC_PORT": str(endpoints["grpcPort"]),
+        "DAPR_HTTP_ENDPOINT": f"http://127.0.0.1:{endpoints['httpPort']}",
+        "DAPR_GRPC_ENDPOINT": f"127.0.0.1:{endpoints['grpcPort']}",
+        "DAPR_API_TOKEN": endpoints["token"],
+    }
+
+
+def _wanted(options: argparse.Namespace) -> AttachRequest:
+    if options.no_loopback and (options.http_port or options.grpc_port):
+        options.refuse("--no-loopback: there are no ports to choose")
+    wanted = AttachRequest(
+        app_id=options.app_id,
+        namespace=options.namespace,
+        channel=f"127.0.0.1:{options.app_port}" if options.app_port else options.app_channel or "",
+        protocol=AppProtocol(options.app_protocol),
+        max_concurrency=options.app_max_concurrency,
+        loopback=not options.no_loopback,
+        http_port=options.http_port,
+        grpc_port=options.grpc_port,
+        limits=replace(Limits(), **dict(options.limit)),
+    )
+    try:
+        spec_of(wanted)
+    except ValueError as error:
+        options.refuse(str(error))
+    return wanted
+
+
+def _limit(text: str) -> tuple[str, float]:
+    """`requestsPerSecond=100` as the field and its value."""
+    name, equals, value = text.partition("=")
+    fields = {camel_case(each): each for each in FIELDS}
+    if not equals or name not in fields:
+        raise argparse.ArgumentTypeError(f"{text!r}: found {name!r}, allowed: {', '.join(fields)}, each as NAME=VALUE")
+    try:
+        return fields[name], (parse_rate if name.endswith("PerSecond") else parse_quantity)(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {value!r} {error}") from error
+
+
+def _parsed(parse: Callable[[str], T], text: str, allowed: str) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}; {allowed}") from error
+
+
+def _port(text: str) -> int:
+    return _parsed(parse_port, text, "allowed: 0 to 65535")
+
+
+def _count(text: str) -> int:
+    return _parsed(parse_count, text, "allowed: a whole number from 1")
+
+
+def _address(text: str) -> str:
+    return _parsed(parse_address, text, "allowed: host:port or unix:/path")
