@@ -67,7 +67,7 @@ class GrpcConversation:
 
 
 def typed_call(
-    channel: grpc.Channel, method: MethodDescriptor, requests: list[Json], metadata: list[tuple[str, str]]
+    channel: grpc.Channel, method: MethodDescriptor, requests: list[Json], metadata: tuple[tuple[str, str], ...]
 ) -> Iterator[Message]:
     kind = GetMessageClass(method.input_type)
     stream = channel.stream_stream(
@@ -79,15 +79,15 @@ def typed_call(
     return cast("Iterator[Message]", stream(iter(messages), metadata=metadata, timeout=TIMEOUT_SECONDS))
 
 
-def raw_call(channel: grpc.Channel, path: str, metadata: list[tuple[str, str]]) -> Iterator[Message]:
+def raw_call(channel: grpc.Channel, path: str, metadata: tuple[tuple[str, str], ...]) -> Iterator[Message]:
     stream = channel.stream_stream(path, request_serializer=bytes, response_deserializer=bytes)
     return cast("Iterator[Message]", stream(iter([b""]), metadata=metadata, timeout=TIMEOUT_SECONDS))
 
 
-def metadata_of(row: Row) -> list[tuple[str, str]]:
+def metadata_of(row: Row) -> tuple[tuple[str, str], ...]:
     metadata = row.get("metadata", {})
     assert isinstance(metadata, dict)
-    return [(name, str(value)) for name, value in metadata.items()]
+    return tuple((name, str(value)) for name, value in metadata.items())
 
 
 def refusal(call: grpc.Call) -> Row:
@@ -116,7 +116,7 @@ def kept(metadata: object) -> dict[str, str]:
 def message_of(fields: Mapping[str, Json], kind: Descriptor) -> Message:
     """Build a message from a row: bytes fields stand there as text."""
     given = {name: field_of(value, kind.fields_by_name[name]) for name, value in fields.items()}
-    return cast("Message", GetMessageClass(kind)(**given))
+    return GetMessageClass(kind)(**given)
 
 
 def field_of(value: Json, field: FieldDescriptor) -> object:

@@ -76,7 +76,7 @@ def kept_headers(headers: object) -> Row:
 def shaped(body: Json, row: Row) -> Json:
     """A body without what a row leaves out: `pick`ed members only, `ignore`d ones gone, lists by the member `sort`."""
     if isinstance(body, list) and "sort" in row:
-        return sorted(body, key=lambda item: str(item[row["sort"]]))  # type: ignore[index]
+        return sorted(body, key=lambda item: str(item[row["sort"]]))  # type: ignore[index,call-overload]
     if not isinstance(body, dict):
         return body
     if "sort" in row:

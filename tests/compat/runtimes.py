@@ -82,7 +82,7 @@ def running_daprd(binary: Path) -> Iterator[Runtime]:
         try:
             for path in sockets:
                 wait_for_socket(process, path, (root / "log").read_text)
-            runtime = Runtime("daprd", *sockets, port)
+            runtime = Runtime("daprd", sockets[0], sockets[1], port)
             wait_until_ready(runtime)
             yield runtime
         finally:

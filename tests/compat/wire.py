@@ -1,4 +1,4 @@
-"""HTTP over a Unix socket."""
+"""HTTP over a Unix socket, each request in one write: how a server treats what trickles in is no matter of rows."""
 
 import socket
 from http.client import HTTPConnection
@@ -18,3 +18,9 @@ class UnixConnection(HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(TIMEOUT_SECONDS)
         self.sock.connect(str(self._path))
+
+    def _send_output(self, message_body: bytes | None = None, encode_chunked: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Send head and body together; http.client sends them apart."""
+        head = b"\r\n".join([*self._buffer, b"", b""])  # type: ignore[attr-defined]
+        self._buffer.clear()  # type: ignore[attr-defined]
+        self.send(head + (message_body or b""))

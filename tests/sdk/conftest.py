@@ -13,6 +13,8 @@ from tests.compat.runtimes import APP_ID, components, echo_app
 from tests.daemon_process import running_daemon
 
 TOKEN = "sdk-test-token-0123456789abcdef"
+PENDING = {"bulk_publish": "bulk publish"}
+"""{case: what is not built yet}; it must fail until it is."""
 APP = """
 apiVersion: noded.io/v1alpha1
 kind: App
@@ -68,3 +70,9 @@ def outcomes(command: list[str], environment: Mapping[str, str]) -> dict[str, st
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"case"')]
     assert done.returncode == 0, done.stdout + done.stderr
     return {line["case"]: line["failure"] for line in lines}
+
+
+def check(case: str, outcome: str, request: pytest.FixtureRequest) -> None:
+    if case in PENDING:
+        request.applymarker(pytest.mark.xfail(reason=f"not built yet: {PENDING[case]}", strict=True))
+    assert outcome == "", outcome
