@@ -1,6 +1,7 @@
 """The server's side of a streaming gRPC call (`noded.calls.GrpcStream`).
 
-What is received and not yet asked for is bounded by the stream's HTTP/2 window: the peer gets more as it is taken.
+What is received and not yet asked for is bounded: past `HIGH_INBOX_BYTES` of whole messages the peer gets no more
+window. A message still arriving is let in whole, as large as a message may be.
 """
 
 from collections import deque
@@ -13,6 +14,10 @@ from noded.server_http2 import Http2Wire
 from noded.wire.grpc import RESPONSE_HEAD, GrpcWireError, MessageReader, frame_message
 
 
+HIGH_INBOX_BYTES = 256 << 10
+"""Of messages that nobody asked for yet; beyond, the peer must wait."""
+
+
 class ServerStream:
     """Whole messages in and out; awaits Completions only."""
 
@@ -21,7 +26,9 @@ class ServerStream:
         self.stream_id = stream_id
         self.closed = False
         self._reader = reader
-        self._inbox: deque[bytes] = deque()  # bounded by the stream's window
+        self._inbox: deque[bytes] = deque()  # bounded by HIGH_INBOX_BYTES and one window
+        self._inbox_bytes = 0
+        self._owed_bytes = 0  # of window, until the inbox is shorter
         self._ended = False
         self._failure: ApiError | None = None
         self._reading: Completion[None] | None = None
@@ -42,8 +49,11 @@ class ServerStream:
             self._reading = Completion()
             await self._reading
         message = self._inbox.popleft()
-        self.wire.codec.consumed(self.stream_id, len(message) + 5)
-        self.wire.flush()
+        self._inbox_bytes -= len(message)
+        if self._owed_bytes and self._inbox_bytes <= HIGH_INBOX_BYTES:
+            owed, self._owed_bytes = self._owed_bytes, 0
+            self.wire.codec.consumed(self.stream_id, owed)
+            self.wire.flush()
         return message
 
     async def send(self, message: bytes) -> None:
@@ -89,9 +99,16 @@ class ServerStream:
     def on_data(self, data: bytes, *, end: bool) -> None:
         """Cut the body into messages."""
         try:
-            self._inbox.extend(self._reader.feed(data))
+            messages = self._reader.feed(data)
         except GrpcWireError as error:
             self._failure = GRPC_UNREADABLE.error(text=error, grpc=Grpc(error.status))
+            messages = []
+        self._inbox.extend(messages)
+        self._inbox_bytes += sum(map(len, messages))
+        if self._inbox_bytes <= HIGH_INBOX_BYTES:
+            self.wire.codec.consumed(self.stream_id, len(data))
+        else:
+            self._owed_bytes += len(data)
         if end:
             self._ended = True
         self._wake()
