@@ -42,6 +42,9 @@ class Wire(Protocol):
     def drain(self) -> bool:
         """Take no further request. True when none is under way."""
 
+    def eof(self) -> bool:
+        """The peer sends no more. True when no answer is under way."""
+
     def writable(self) -> None:
         """The peer has read what was sent."""
 
@@ -67,6 +70,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_closed",
+        "_ending",
+        "_eof",
         "_in_feed",
         "_on_close",
         "_opening",
@@ -81,7 +86,7 @@ class Connection(asyncio.Protocol):
         "_wire",
         "_write_paused",
         "app",
-                "slice_bytes",
+        "slice_bytes",
         "suspect_since",
         "token",
     )
@@ -100,6 +105,8 @@ class Connection(asyncio.Protocol):
         self._stash: list[bytes] = []
         self._unparsed = 0
         self._stalls = 0
+        self._ending = False
+        self._eof = False
         self._in_feed = False
         self._paused = False
         self._write_paused = False
@@ -125,8 +132,12 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def eof_received(self) -> bool:
-        """The peer will send no more: keep the connection for the answers under way."""
-        return self._wire is not None and not self._wire.drain()
+        """The peer will send no more: keep the connection for what it asked before."""
+        self._eof = True
+        if self._unparsed or self._stash:
+            self._ending = True
+            return True
+        return self._wire is not None and not self._wire.eof()
 
     def connection_lost(self, _: Exception | None) -> None:
         """Tell who waits for this peer."""
@@ -161,8 +172,9 @@ class Connection(asyncio.Protocol):
             return
         if self._closed:
             return
-        wire = self._wire or self._open(data)
+        wire = self._wire
         if wire is None:
+            self._open(self._opening + data)
             return
         self._in_feed = True
         try:
@@ -177,8 +189,10 @@ class Connection(asyncio.Protocol):
             self._unstash()
         if wire.mid_head:
             self._suspect()
-        elif self.suspect_since is not None and not self._write_paused:
+        elif self.suspect_since is not None and not self._write_paused and not self._closed:
             self._clear()
+        if self._ending and not self._unparsed and not self._stash:
+            self._end()
 
     def drained(self) -> None:
         """Read again."""
@@ -214,6 +228,7 @@ class Connection(asyncio.Protocol):
         if self._in_feed and self._out:
             self._flush()
         self._closed = True
+        self._suspect()  # until the peer has read the rest
         self._transport.close()
 
     def abort(self) -> None:
@@ -223,28 +238,37 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def drain(self) -> None:
-        """Finish what is under way, then close."""
-        if not self._closed and (self._wire is None or self._wire.drain()):
-            self.shut()
+        """Finish what has arrived, then close."""
+        if self._unparsed or self._stash:
+            self._ending = True
+        elif not self._closed:
+            self._end()
 
     def overdue(self, now: float) -> bool:
         """Whether the peer used up its time."""
-        limit = STALLED_SECONDS if self._write_paused else HEAD_SECONDS
+        limit = STALLED_SECONDS if self._write_paused or self._closed else HEAD_SECONDS
         return self.suspect_since is not None and now - self.suspect_since > limit
 
-    def _open(self, data: bytes) -> Wire | None:
-        """Tell HTTP/2 from HTTP/1.1 by the first bytes; None while they could be either."""
-        seen = self._opening + data
+    def _open(self, seen: bytes) -> None:
+        """Tell HTTP/2 from HTTP/1.1 by the first bytes, and feed them; wait while they could be either."""
         if len(seen) < len(PREFACE) and PREFACE.startswith(seen):
             self._opening = seen
             self._suspect()
-            return None
+            if self._ending:
+                self.shut()
+            return
+        self._opening = b""
         make = self._serving.http2 if seen.startswith(PREFACE) else self._serving.http1
         self._wire = make(self)
-        opening, self._opening = self._opening, b""
-        if opening:
-            self._wire.feed(opening)
-        return self._wire
+        self._unparsed += len(seen)
+        self.feed(seen)
+
+    def _end(self) -> None:
+        """All that arrived was parsed: close, unless answers are under way; the last of them closes then."""
+        self._ending = False
+        wire = self._wire
+        if wire is None or (wire.eof() if self._eof else wire.drain()):
+            self.shut()
 
     def _welcome(self) -> bool:
         identity = self.app.spec.identity
@@ -260,8 +284,8 @@ class Connection(asyncio.Protocol):
         """Feed what came while stalled, ahead of what waits its turn; then read on."""
         while self._stash and not self._stalls:
             stash, self._stash = self._stash, []
+            self._unparsed += sum(map(len, stash))
             for data in stash:
-                self._unparsed += len(data)
                 self.feed(data)
         if self._paused and not self._unparsed and not self._stalls:
             self._serving.turns.hold(self._turn, self)

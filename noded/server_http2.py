@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from noded.calls import BodySink, Ended, Header, HttpCall, Reply
+from noded.http1_exchange import Link
 from noded.http_blocks import head_block, reply_block
-from noded.server_http1 import Decide, Handler, Link
+from noded.server_http1 import Decide, Handler
 from noded.wire.http2 import ErrorCode, HeaderBlock, Http2Connection, Http2Limits, encode_block
 
 LIMITS = Http2Limits(max_concurrent_streams=1000, reset_burst=1000)
@@ -83,6 +84,10 @@ class Http2Wire:
         self.codec.goaway(0)
         self.flush()
         return not self.streams
+
+    def eof(self) -> bool:
+        """The peer sends no more. True when no answer is under way."""
+        return self.drain()
 
     def writable(self) -> None:
         """The peer has read what was sent."""

@@ -1,0 +1,191 @@
+"""One request on an HTTP/1.1 connection, and its answer, which leaves when those before it have left.
+
+No IO here: bytes go by `Link.send`. Source: RFC 9112.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from noded.app import App
+from noded.calls import BodySink, Ended, Header, Reply
+from noded.http_heads import chunk, head, reply_bytes
+
+HIGH_BODY_BYTES = 256 << 10
+"""Bytes of a streamed request body kept for a sink that is not there yet; beyond, the connection is not read."""
+MAX_HELD = 64
+"""Pieces of an answer kept until its turn comes, before whoever writes it is told to wait."""
+
+
+class Link(Protocol):
+    """What the wire code needs of its connection."""
+
+    app: App
+    slice_bytes: int
+
+    def send(self, data: bytes) -> bool:
+        """Queue bytes for the peer. False: it reads slowly."""
+
+    def stall(self) -> None:
+        """Feed no more until `unstall`."""
+
+    def unstall(self) -> None:
+        """Feed again."""
+
+    def shut(self) -> None:
+        """Close once what was sent is out."""
+
+    def abort(self) -> None:
+        """Close now."""
+
+
+class Line(Protocol):
+    """The connection's requests under way, as one of them sees it; `server_http1.Http1Wire` is it."""
+
+    link: Link
+    pending: "deque[Http1Exchange]"
+    """In the order of the requests."""
+    exchange: "Http1Exchange | None"
+    """The one whose body is being streamed."""
+    http10: bool | None
+    """Whether the peer knows no chunks."""
+
+    def finished(self, exchange: "Http1Exchange") -> None:
+        """An answer is complete."""
+
+
+class Http1Exchange:
+    """One request on an HTTP/1.1 connection (`noded.calls.Exchange`)."""
+
+    closed = False
+    sink: BodySink | None = None
+    ended: Ended | None = None
+    parts: list[bytes] | None = None
+    """What came of a streamed body before there was a sink."""
+    _held: list[bytes] | None = None
+    _started = 0
+    _chunked = False
+    _whole = False
+    _full = False
+
+    def __init__(self, wire: Line, *, keep_alive: bool, head_only: bool) -> None:
+        self.wire = wire
+        self.keep_alive = keep_alive
+        self.head_only = head_only
+
+    def reply(self, reply: Reply) -> None:
+        """Send a whole answer."""
+        if self.closed:
+            return
+        wire = self.wire
+        if self.ended is None and self.keep_alive and len(wire.pending) == 1 and wire.exchange is None:
+            self.closed = True
+            wire.pending.clear()
+            wire.link.send(reply_bytes(reply, keep_alive=True, head_only=self.head_only))
+            return
+        if wire.exchange is self:
+            self.keep_alive = False  # the rest of the body is not read
+        self._out(reply_bytes(reply, keep_alive=self.keep_alive, head_only=self.head_only))
+        self._started = reply.status
+        self._finish(len(reply.body))
+
+    def start(self, status: int, headers: Sequence[Header]) -> None:
+        """Send the head; a body follows."""
+        if self.closed:
+            return
+        self._started = status
+        sized = self.head_only or status in (204, 304) or any(name == b"content-length" for name, _ in headers)
+        self._chunked = not sized and not self.wire.http10
+        self._out(head(status, headers, chunked=self._chunked, keep_alive=self.keep_alive))
+
+    def write(self, data: bytes) -> bool:
+        """Send a piece of the body. False: wait for `on_writable`."""
+        if self.closed or self.head_only or not data:
+            return True
+        return self._out(chunk(data) if self._chunked else data)
+
+    def end(self, trailers: Sequence[Header] = ()) -> None:
+        """Finish the answer; trailers go out where the body is chunked."""
+        if self.closed:
+            return
+        if self._chunked:
+            fields = b"".join(b"%b: %b\r\n" % field for field in trailers)
+            self._out(b"0\r\n%b\r\n" % fields)
+        self._finish(0)
+
+    def abort(self) -> None:
+        """Break off: HTTP/1.1 can only close."""
+        if not self.closed:
+            self.wire.link.abort()
+
+    def pause_body(self) -> None:
+        """Stop reading the connection: the body is what comes next on it."""
+        self.wire.link.stall()
+
+    def resume_body(self) -> None:
+        """Go on reading."""
+        self.wire.link.unstall()
+
+    def stream_to(self, sink: BodySink) -> None:
+        """Give the body, what came already first, to `sink`."""
+        self.sink = sink
+        parts, self.parts = self.parts, None
+        for part in parts or ():
+            sink.on_body(part)
+        if self._whole:
+            sink.on_body_end()
+        if self._full:
+            self._full = False
+            self.wire.link.unstall()
+
+    def refuse(self, answer: bytes) -> None:
+        """Send a ready answer to what is no request, when its turn comes."""
+        self._out(answer)
+        self._finish(0)
+
+    def push(self, data: bytes) -> None:
+        """Take a piece of the request's body off the wire."""
+        if self.sink is not None:
+            self.sink.on_body(data)
+        elif self.parts is not None:
+            self.parts.append(data)
+            if not self._full and sum(map(len, self.parts)) > HIGH_BODY_BYTES:
+                self._full = True
+                self.wire.link.stall()
+
+    def body_ended(self) -> None:
+        """The request's body is complete."""
+        self._whole = True
+        if self.sink is not None:
+            self.sink.on_body_end()
+
+    def gone(self) -> None:
+        """The connection is lost."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.sink is not None:
+            self.sink.on_peer_gone()
+        if self.ended is not None:
+            self.ended(0, 0)
+
+    def release(self) -> bool:
+        """Being first in line now, send what was held. True when it is complete."""
+        held, self._held = self._held, None
+        if held:
+            self.wire.link.send(b"".join(held))
+        return self.closed
+
+    def _out(self, data: bytes) -> bool:
+        if self.wire.pending[0] is self:
+            return self.wire.link.send(data)
+        if self._held is None:
+            self._held = []
+        self._held.append(data)
+        return len(self._held) < MAX_HELD
+
+    def _finish(self, size: int) -> None:
+        self.closed = True
+        if self.ended is not None:
+            self.ended(self._started, size)
+        self.wire.finished(self)
