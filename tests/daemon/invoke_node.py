@@ -72,7 +72,15 @@ class InvokeNode:
     _servers: list[asyncio.Server] = field(default_factory=list)
     _clients: list[Client] = field(default_factory=list)
 
-    def attach(self, app_id: str, namespace: str = "default", *, listens: bool = True, token: str | None = None) -> App:
+    def attach(
+        self,
+        app_id: str,
+        namespace: str = "default",
+        *,
+        listens: bool = True,
+        token: str | None = None,
+        max_body_bytes: int = 4 << 20,
+    ) -> App:
         """Attach an app. Where it listens it is `apps[name]`, its name being `app` or `app.namespace`."""
         name = app_id if namespace == "default" else f"{app_id}.{namespace}"
         raw = RawApp(self.directory / f"{name}.app") if listens else None
@@ -80,7 +88,7 @@ class InvokeNode:
         spec = AppSpec(app_id, namespace, channel, app_token=token)
         loop = asyncio.get_running_loop()
         tenant = self.tenants.attach(namespace, app_id)
-        app = App(spec, tenant, self.node, HttpChannel(channel, loop) if channel else None)
+        app = App(spec, tenant, self.node, HttpChannel(channel, loop) if channel else None, max_body_bytes)
         self.node.add(app)
         if raw is not None:
             self.apps[name] = raw

@@ -23,7 +23,7 @@ GET_CALLEE = b"GET /v1.0/invoke/callee/method/down HTTP/1.1\r\nhost: x\r\n\r\n"
 async def begun(node: InvokeNode, request: bytes) -> tuple[Client, Peer, bytes]:
     """Attach two apps and send the beginning of a request; the two ends, and the head that the callee got."""
     node.attach("callee")
-    client = await node.client(node.attach("caller"))
+    client = await node.client(node.attach("caller", max_body_bytes=MANY * len(PIECE)))
     await client.send(request)
     peer = await node.apps["callee"].accept()
     got = b""
@@ -207,6 +207,21 @@ def test_an_early_answer_reaches_a_caller_that_still_sends(tmp_path: Path) -> No
 
         assert (answer.status, answer.body) == (413, b"no")
         assert await peer.read() in (b"x", b"")
+
+    on_node(tmp_path, scenario)
+
+
+def test_a_body_over_the_callers_limit_is_refused_at_its_head(tmp_path: Path) -> None:
+    """A body that announces more than the caller may send is 500 ERR_DIRECT_INVOKE, and the callee hears nothing."""
+
+    async def scenario(node: InvokeNode) -> None:
+        node.attach("callee")
+        client = await node.client(node.attach("caller", max_body_bytes=10))
+        answer = await client.ask(POST_CALLEE + b"content-length: 11\r\n\r\nx")
+
+        assert answer.status == 500
+        assert b'"failed to invoke, id: callee, err: stream too large"' in answer.body
+        assert node.apps["callee"].nobody_connects()
 
     on_node(tmp_path, scenario)
 
