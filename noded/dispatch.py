@@ -15,7 +15,7 @@ from typing import Any
 
 from components.completion import Completion
 from noded.calls import TEXT, HttpCall, Reply
-from noded.errors import BODY_READ, QUOTA_EXCEEDED, QUOTA_FAILURE, RETRY_INFO, UNEXPECTED, ApiError
+from noded.errors import QUOTA_EXCEEDED, QUOTA_FAILURE, RETRY_INFO, UNEXPECTED, ApiError
 from noded.lanes import NotInline
 from noded.route_table import Candidate, RouteTable
 from tenancy.admission import LimitExceeded, Refusal
@@ -29,7 +29,8 @@ log = logging.getLogger("noded.dispatch")
 
 _BAD_REQUEST = Reply(400, b"400 Bad Request", TEXT)
 _UNAUTHORIZED = Reply(401, b"invalid api token\n", TEXT)
-_TOO_LARGE = "http: request body too large"
+TOO_LARGE = "stream too large"
+"""What daprd says of a body over the limit."""
 
 
 class Dispatcher:
@@ -55,8 +56,8 @@ class Dispatcher:
                 return
         if candidate.handler is None:
             self._stream(call, candidate)
-        elif call.too_large:
-            self._finish(call, candidate, error_reply(BODY_READ.error(text=_TOO_LARGE)))
+        elif call.too_large and (row := candidate.route.too_large) is not None:
+            self._finish(call, candidate, error_reply(row.error(text=TOO_LARGE)))
         else:
             self._step(call, candidate, candidate.handler(call))
 

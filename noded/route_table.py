@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noded.calls import HttpCall, Reply
+from noded.errors import ErrorRow
 from noded.query import unescape
 
 Handler = Callable[[HttpCall], Coroutine[Any, Any, Reply]]
@@ -31,6 +32,8 @@ class HttpRoute:
     """Instead of `handler`: takes the whole exchange, its body streamed."""
     limited: bool = True
     """Whether the tenant's rates apply; health must answer always."""
+    too_large: ErrorRow | None = None
+    """What a body over the limit is answered with; None: the handler sees to it, or reads no body."""
 
 
 @dataclass(frozen=True, slots=True)

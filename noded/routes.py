@@ -5,6 +5,7 @@ from typing import Final
 
 from noded.api import health, invoke, metadata, pubsub, state_grpc, state_http
 from noded.api.invoke_grpc import invoke_service
+from noded.errors import BODY_READ, MALFORMED_BODY, MALFORMED_REQUEST
 from noded.grpc_table import GrpcMethod
 from noded.proto import invoke_pb2, metadata_pb2, pubsub_pb2, state_pb2
 from noded.route_table import HttpRoute, RouteTable, operations
@@ -17,14 +18,21 @@ WRITE: Final = ("POST", "PUT")
 
 HTTP_ROUTES: Final = (
     HttpRoute("GetState", GET, V1, "state/{store}/{key}", state_http.get_http),
-    HttpRoute("SaveState", WRITE, V1, "state/{store}", state_http.save_http),
+    HttpRoute("SaveState", WRITE, V1, "state/{store}", state_http.save_http, too_large=MALFORMED_REQUEST),
     HttpRoute("DeleteState", ("DELETE",), V1, "state/{store}/{key}", state_http.delete_http),
-    HttpRoute("GetBulkState", WRITE, V1, "state/{store}/bulk", state_http.get_bulk_http),
-    HttpRoute("ExecuteStateTransaction", WRITE, V1, "state/{store}/transaction", state_http.transact_http),
-    HttpRoute("QueryStateAlpha1", WRITE, ALPHA, "state/{store}/query", state_http.query_http),
+    HttpRoute("GetBulkState", WRITE, V1, "state/{store}/bulk", state_http.get_bulk_http, too_large=MALFORMED_BODY),
+    HttpRoute(
+        "ExecuteStateTransaction",
+        WRITE,
+        V1,
+        "state/{store}/transaction",
+        state_http.transact_http,
+        too_large=MALFORMED_BODY,
+    ),
+    HttpRoute("QueryStateAlpha1", WRITE, ALPHA, "state/{store}/query", state_http.query_http, too_large=BODY_READ),
     HttpRoute("PublishEvent", WRITE, V1, "publish/{pubsub}/{topic...}", pubsub.publish_http),
     HttpRoute("GetMetadata", GET, V1, "metadata", metadata.get_http),
-    HttpRoute("SetMetadata", ("PUT",), V1, "metadata/{key}", metadata.put_http),
+    HttpRoute("SetMetadata", ("PUT",), V1, "metadata/{key}", metadata.put_http, too_large=BODY_READ),
     HttpRoute("Healthz", GET, V1, "healthz", health.healthz_http, limited=False),
     HttpRoute("HealthzOutbound", GET, V1, "healthz/outbound", health.outbound_http, limited=False),
     HttpRoute("Shutdown", ("POST",), V1, "shutdown", health.shutdown_http),

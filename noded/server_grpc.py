@@ -29,7 +29,7 @@ from noded.errors import (
 from noded.grpc_stream import ServerStream
 from noded.grpc_table import GrpcMethod
 from noded.lanes import NotInline
-from noded.server_http2 import Http2Wire, Stream
+from noded.server_http2 import ANSWERED, Http2Wire, Stream
 from noded.status import status_details
 from noded.wire.grpc import (
     OK_TRAILERS,
@@ -94,7 +94,7 @@ class GrpcDispatcher:
             error = quota_exceeded(refusal)
         assert error is not None
         wire.codec.send_headers(stream_id, RESPONSE_HEAD + error_trailers(error), end_stream=True)
-        return _IGNORED
+        return ANSWERED
 
     def _open_stream(self, wire: Http2Wire, stream_id: int, head: Head, method: GrpcMethod) -> Stream:
         app = wire.link.app
@@ -303,22 +303,5 @@ def error_trailers(error: ApiError, extra: Sequence[Header] = ()) -> bytes:
     return encode_trailers(int(error.grpc), error.message, status_details(error), extra)
 
 
-class _Ignored:
-    """A stream that was answered with its head: what still comes is dropped."""
-
-    def on_data(self, data: bytes, *, end: bool) -> None:
-        """Drop it."""
-
-    def on_end(self) -> None:
-        """Nothing follows."""
-
-    def on_gone(self) -> None:
-        """Nothing is lost."""
-
-    def on_writable(self) -> None:
-        """Nothing waits."""
-
-
 _EXPIRED = error_trailers(DEADLINE_EXCEEDED.error())
-_IGNORED = _Ignored()
 _PLAIN = object()

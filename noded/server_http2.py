@@ -33,6 +33,24 @@ class Stream(Protocol):
         """What waited for window is sent."""
 
 
+class Answered:
+    """What takes the events of a stream that was answered with its head: nothing. Whatever still comes is dropped."""
+
+    def on_data(self, data: bytes, *, end: bool) -> None:
+        """Drop it."""
+
+    def on_end(self) -> None:
+        """Nothing follows."""
+
+    def on_gone(self) -> None:
+        """Nothing is lost."""
+
+    def on_writable(self) -> None:
+        """Nothing waits."""
+
+
+ANSWERED = Answered()
+
 OpenGrpc = Callable[["Http2Wire", int, HeaderBlock], Stream | None]
 
 
@@ -107,6 +125,8 @@ class Http2Wire:
         stream = self._open_grpc(self, stream_id, headers)
         if stream is None:
             stream = self._open_http(stream_id, headers, end=end_stream)
+        elif stream is ANSWERED:
+            return
         elif end_stream:
             self.streams[stream_id] = stream
             stream.on_data(b"", end=True)

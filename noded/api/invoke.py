@@ -43,7 +43,7 @@ def _begin(call: HttpCall) -> None:
     if target is None:
         raise DIRECT_INVOKE_NO_APP_ID.error()
     if call.too_large:
-        raise DIRECT_INVOKE.error(id=target.app, error="http: request body too large")
+        raise DIRECT_INVOKE.error(id=target.app, error="stream too large")
     path, callee, channel = resolve(call.app, target, call.method)
     traceparent = headers.traceparent or new_traceparent(call.app.node.tracing_sampling_rate)
     forwarded = headers.forwarded

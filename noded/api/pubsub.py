@@ -68,7 +68,7 @@ async def publish_http(call: HttpCall) -> Reply:
     publication = Publication(pubsub_name, topic, call.body, content_type, metadata, traceparent, tracestate)
     if call.too_large:
         _binding(call.app, publication)
-        raise _about_topic(errors.PUBSUB_PUBLISH, publication, "http: request body too large")
+        raise _about_topic(errors.PUBSUB_PUBLISH, publication, "stream too large")
     await publish(call.app, publication)
     return NO_CONTENT
 

@@ -1,0 +1,328 @@
+"""Whose turn it is, by a clock that only work moves: shares, latency, debts, and never a byte lost."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenancy.fairness import (
+    QUANTUM_NS,
+    RESUMED_PER_ROUND,
+    SLICE_BYTES,
+    SOLO_AFTER_NS,
+    SOLO_QUANTUM_NS,
+    Turn,
+    Turns,
+)
+
+
+@dataclass
+class Node:
+    """A loop and a clock, both stepped by hand."""
+
+    now_ns: int = 0
+    later: deque[Callable[[], None]] = field(default_factory=deque)
+    log: list[str] = field(default_factory=list)
+    """Who was fed, in order."""
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(lambda: self.now_ns, self.later.append)
+
+    def round(self) -> None:
+        """Let the loop come around once."""
+        for _ in range(len(self.later)):
+            self.later.popleft()()
+
+    def settle(self) -> None:
+        for _ in range(100_000):
+            if not self.later:
+                return
+            self.round()
+        raise AssertionError("the rounds never end")
+
+
+@dataclass
+class Peer:
+    """A connection of one tenant; parsing a byte takes `ns_per_byte`."""
+
+    node: Node
+    turn: Turn
+    name: str = ""
+    ns_per_byte: int = 10
+    slice_bytes: int = SLICE_BYTES
+    got: bytearray = field(default_factory=bytearray)
+    sizes: list[int] = field(default_factory=list)
+    resumed: int = 0
+    on_feed: Callable[[bytes], None] | None = None
+
+    def feed(self, data: bytes) -> None:
+        self.node.now_ns += len(data) * self.ns_per_byte
+        self.node.log.append(self.name)
+        self.got += data
+        self.sizes.append(len(data))
+        if self.on_feed is not None:
+            self.on_feed(data)
+
+    def drained(self) -> None:
+        self.resumed += 1
+
+    def offer(self, data: bytes) -> bool:
+        return self.node.turns.offer(self.turn, self, data)
+
+
+def exhaust(node: Node, peer: Peer) -> None:
+    """Use up a tenant's time, so that its next bytes wait."""
+    while peer.offer(bytes(SLICE_BYTES)):
+        pass
+
+
+def test_a_tenant_with_time_left_is_fed_at_once() -> None:
+    """No queue and no turn of the loop in the way of a quiet tenant."""
+    node = Node()
+    peer = Peer(node, Turn())
+    assert peer.offer(b"request")
+    assert peer.got == b"request"
+    assert not node.later
+
+
+def test_a_large_read_is_fed_in_slices() -> None:
+    """No read takes the loop for itself: at most `slice_bytes` at one go, in order."""
+    node = Node()
+    peer = Peer(node, Turn(), ns_per_byte=0)
+    data = bytes(range(256)) * 256
+    assert peer.offer(data)
+    assert bytes(peer.got) == data
+    assert max(peer.sizes) == SLICE_BYTES
+
+
+def test_a_slice_grows_with_what_its_connection_takes() -> None:
+    """In the middle of a large body a connection takes more at once."""
+    node = Node()
+    peer = Peer(node, Turn(), ns_per_byte=0, slice_bytes=64 << 10)
+    peer.offer(bytes(64 << 10))
+    assert peer.sizes == [64 << 10]
+
+
+@pytest.mark.parametrize(("first_cost", "second_cost"), [(10, 10), (5, 20), (1, 40)])
+def test_two_flooding_tenants_get_equal_time(first_cost: int, second_cost: int) -> None:
+    """Deficit round robin over measured time: however dear their requests are, each gets half, within 5 %."""
+    node = Node()
+    peers = [Peer(node, Turn(), "a", first_cost), Peer(node, Turn(), "b", second_cost)]
+    for _ in range(3000):
+        for peer in peers:
+            while len(peer.turn.backlog) < 8:
+                peer.offer(bytes(SLICE_BYTES))
+        node.round()
+    first, second = (peer.turn.served_ns for peer in peers)
+    assert first + second > 100 * QUANTUM_NS
+    assert abs(first - second) / (first + second) < 0.05
+
+
+@pytest.mark.parametrize("connections", [1, 64])
+def test_a_tenants_share_does_not_grow_with_its_connections(connections: int) -> None:
+    """Turns belong to tenants: sixty-four connections of one get what one connection of the other gets."""
+    node = Node()
+    many, one = Turn(), Turn()
+    crowd = [Peer(node, many, "many") for _ in range(connections)]
+    single = Peer(node, one, "one")
+    for _ in range(2000):
+        while len(many.backlog) < 8 * connections:
+            for peer in crowd:
+                peer.offer(bytes(SLICE_BYTES))
+        while len(one.backlog) < 8:
+            single.offer(bytes(SLICE_BYTES))
+        node.round()
+    assert abs(many.served_ns - one.served_ns) / (many.served_ns + one.served_ns) < 0.05
+
+
+def test_a_quiet_tenant_is_served_at_once_beside_a_flood() -> None:
+    """Its small request does not queue behind what others piled up."""
+    node = Node()
+    flood, quiet = Peer(node, Turn(), "flood"), Peer(node, Turn(), "quiet")
+    for _ in range(200):
+        while len(flood.turn.backlog) < 32:
+            flood.offer(bytes(SLICE_BYTES))
+        node.round()
+        assert quiet.offer(b"small"), "fed before offer returned"
+    assert bytes(quiet.got) == b"small" * 200
+
+
+def test_between_two_polls_a_flood_takes_one_quantum() -> None:
+    """The loop polls after each round, and a round gives each tenant about QUANTUM_NS, never its whole backlog."""
+    node = Node()
+    flood, other = Peer(node, Turn(), "flood"), Peer(node, Turn(), "other")
+    slice_ns = SLICE_BYTES * flood.ns_per_byte
+    for _ in range(50):
+        for peer in (flood, other):
+            while len(peer.turn.backlog) < 64:
+                peer.offer(bytes(SLICE_BYTES))
+        before = node.now_ns
+        node.round()
+        assert node.now_ns - before <= 2 * (QUANTUM_NS + slice_ns)
+
+
+def test_debt_of_a_dear_request_is_paid_in_later_rounds() -> None:
+    """Who used ten quanta at once waits while another is served, and then has its turn again."""
+    node = Node()
+    dear, other = Peer(node, Turn(), "dear", 10 * QUANTUM_NS // 100), Peer(node, Turn(), "other")
+    exhaust(node, other)
+    dear.offer(bytes(100))
+    assert dear.turn.deficit_ns < -8 * QUANTUM_NS
+    dear.offer(b"next")
+    node.log.clear()
+    while "dear" not in node.log:
+        while len(other.turn.backlog) < 8:
+            other.offer(bytes(SLICE_BYTES))
+        node.round()
+    assert node.log.count("other") * SLICE_BYTES * other.ns_per_byte > 7 * QUANTUM_NS
+
+
+def test_debt_is_forgiven_when_nobody_else_waits() -> None:
+    """Nobody is held back for nobody's sake: the next round serves it, whatever it owes."""
+    node = Node()
+    alone = Peer(node, Turn(), "alone", 100 * QUANTUM_NS)
+    alone.offer(b"x")
+    assert alone.turn.deficit_ns < -90 * QUANTUM_NS
+    assert not alone.offer(b"y")
+    node.round()
+    assert bytes(alone.got) == b"xy"
+
+
+def test_a_tenant_alone_for_a_while_gets_longer_turns() -> None:
+    """The loop polls less often where nobody else was seen for SOLO_AFTER_NS, and as often as before once one is."""
+    node = Node()
+    alone, other = Peer(node, Turn(), "alone"), Peer(node, Turn(), "other")
+
+    def one_round() -> int:
+        while len(alone.turn.backlog) < 64:
+            alone.offer(bytes(SLICE_BYTES))
+        before = node.now_ns
+        node.round()
+        return node.now_ns - before
+
+    one_round()
+    assert one_round() < 2 * QUANTUM_NS
+    node.now_ns += SOLO_AFTER_NS
+    one_round()
+    assert one_round() >= SOLO_QUANTUM_NS
+    other.offer(b"hello")
+    one_round()
+    assert one_round() < 2 * QUANTUM_NS
+
+
+def test_work_done_elsewhere_is_charged() -> None:
+    """Time spent for a tenant outside its parser counts against its share, and in its books."""
+    node = Node()
+    peer = Peer(node, Turn())
+    peer.offer(b"x")
+    node.turns.spent(peer.turn, 2 * QUANTUM_NS)
+    assert not peer.offer(b"y")
+    node.settle()
+    assert bytes(peer.got) == b"xy"
+    assert peer.turn.served_ns == 2 * QUANTUM_NS + 2 * peer.ns_per_byte
+
+
+def test_paused_connections_are_resumed_a_few_at_a_time() -> None:
+    """Resuming all at once would make the loop read for milliseconds."""
+    node = Node()
+    turn = Turn()
+    peers = [Peer(node, turn) for _ in range(3 * RESUMED_PER_ROUND)]
+    for peer in peers:
+        node.turns.hold(turn, peer)
+    resumed = []
+    while node.later:
+        node.round()
+        resumed.append(sum(peer.resumed for peer in peers))
+    assert resumed[:3] == [RESUMED_PER_ROUND, 2 * RESUMED_PER_ROUND, 3 * RESUMED_PER_ROUND]
+    assert [peer.resumed for peer in peers] == [1] * len(peers)
+
+
+def test_nobody_is_resumed_while_its_tenant_has_bytes_waiting() -> None:
+    """What was read is served first: a backlog does not grow."""
+    node = Node()
+    turn = Turn()
+    busy, paused = Peer(node, turn, ns_per_byte=QUANTUM_NS), Peer(node, turn)
+    rival = Peer(node, Turn(), ns_per_byte=QUANTUM_NS)
+    rival.offer(b"r" * 10)
+    busy.offer(b"b" * 5)
+    for _ in range(5):
+        busy.offer(b"b")
+    node.turns.hold(turn, paused)
+    while not paused.resumed:
+        assert node.later
+        node.round()
+    assert len(busy.got) == 10
+
+
+def test_what_a_lost_connection_had_waiting_is_dropped() -> None:
+    """Nothing is fed to a connection that is gone, nor is it resumed; its neighbours lose nothing."""
+    node = Node()
+    turn = Turn()
+    gone, stays = Peer(node, turn), Peer(node, turn)
+    exhaust(node, gone)
+    stays.offer(b"kept")
+    node.turns.hold(turn, gone)
+    before = len(gone.got)
+    node.turns.forget(turn, gone)
+    node.settle()
+    assert (len(gone.got), gone.resumed) == (before, 0)
+    assert bytes(stays.got) == b"kept"
+
+
+def test_a_connection_that_is_lost_while_it_is_fed_is_fed_no_more() -> None:
+    """The rest of its own read, cut in slices, is dropped with it."""
+    node = Node()
+    peer = Peer(node, Turn(), ns_per_byte=0)
+    peer.on_feed = lambda _: node.turns.forget(peer.turn, peer)
+    peer.offer(bytes(3 * SLICE_BYTES))
+    node.settle()
+    assert len(peer.got) == SLICE_BYTES
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 3 * SLICE_BYTES), st.sampled_from(["offer", "round", "dear", "hold"])),
+    max_size=80,
+)
+
+
+@given(STEPS)
+def test_no_byte_is_lost_or_reordered_whatever_happens(steps: list[tuple[int, int, str]]) -> None:
+    """Every connection is fed exactly what was offered for it, in that order, under any interleaving."""
+    node = Node()
+    turns = [Turn(), Turn(), Turn()]
+    peers = [Peer(node, turns[number % 3], str(number)) for number in range(6)]
+    offered = [bytearray() for _ in peers]
+    held = 0
+    for number, (which, size, what) in enumerate(steps):
+        peer = peers[which]
+        if what == "round":
+            node.round()
+        elif what == "hold":
+            node.turns.hold(peer.turn, peer)
+            held += 1
+        else:
+            peer.ns_per_byte = 1000 if what == "dear" else 5
+            data = bytes([number % 256]) * size
+            offered[which] += data
+            peer.offer(data)
+    node.settle()
+    assert [bytes(peer.got) for peer in peers] == [bytes(each) for each in offered]
+    assert sum(peer.resumed for peer in peers) == held
+    assert not any(turn.backlog or turn.held or turn.waiting for turn in turns)
+
+
+@given(STEPS)
+def test_time_used_is_time_measured(steps: list[tuple[int, int, str]]) -> None:
+    """The tenants' books add up to what the clock went on."""
+    node = Node()
+    peers = [Peer(node, Turn(), str(number)) for number in range(6)]
+    for which, size, what in steps:
+        if what == "round":
+            node.round()
+        else:
+            peers[which].offer(bytes(size))
+    node.settle()
+    assert sum(peer.turn.served_ns for peer in peers) == node.now_ns
