@@ -123,11 +123,15 @@ class Daemon:
             operators.cancel_scope.cancel()
 
     async def _drain(self) -> None:
+        """An app without connections of its own may be answering another's call: channels close after all of them."""
         for attachment in self.attachments.values():
             attachment.stop_listening()
+        with trio.move_on_after(self.settings.drain_seconds):
+            for listener in [each for attachment in self.attachments.values() for each in attachment.listeners]:
+                await listener.wait_closed()
         async with trio.open_nursery() as closing:
             for attachment in tuple(self.attachments.values()):
-                closing.start_soon(self._detach, attachment)
+                closing.start_soon(self._detach, attachment, 0.0)
 
     async def _open_admin(self) -> None:
         """The operator's side: imported now, when the apps' sockets already answer; Quart takes a second."""
@@ -182,11 +186,11 @@ class Daemon:
         log.info("app %s attached", tenant.id)
         return attachment
 
-    async def _detach(self, attachment: Attachment) -> None:
+    async def _detach(self, attachment: Attachment, drain_seconds: float | None = None) -> None:
         app = attachment.app
         self.attachments.pop((app.namespace, app.app_id), None)
         self.node.remove(app)
-        await attachment.close(self.settings.drain_seconds)
+        await attachment.close(self.settings.drain_seconds if drain_seconds is None else drain_seconds)
         await self.backends.release(app)
         self.tenants.detach(app.tenant)
         log.info("app %s detached", app.tenant.id)
@@ -212,9 +216,9 @@ class Daemon:
         for warning in loaded.warnings:
             log.warning("resources: %s", warning)
         resources = self._catalogue.merge(loaded)
-        if not resources.components and not loaded.problems:
-            defaults = default_resources(self.settings.state_dir)
-            resources = replace(resources, components=defaults.components)
+        defaults = default_resources(self.settings.state_dir).components
+        if not resources.components and (not loaded.problems or self.resources.components == defaults):
+            resources = replace(resources, components=defaults)
         self.resources = resources
         self._apply_quotas(resources)
         await self.backends.configure(resources.components)
