@@ -11,6 +11,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from noded.app import App
+    from noded.wire.known_heads import KnownHead
 
 Header = tuple[bytes, bytes]
 """Name in lower case, and value."""
@@ -98,6 +99,8 @@ class HttpCall:
     """False for a route that streams: `body` is empty and `exchange.stream_to` gives it."""
     too_large = False
     """The body passed the limit and was not kept."""
+    known: "KnownHead | None" = None
+    """What `headers` came from, if they were met before."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - made once per request: a record to pass would cost another
         self,

@@ -192,7 +192,9 @@ class Http1Wire:
             exchange = Http1Exchange(self, keep_alive=True, head_only=False)
             self.pending.append(exchange)
             path, _, query = target.partition(b"?")
-            self._handle(HttpCall(app, method, path, query, known.headers, data[stop + 4 : body_end], exchange))
+            call = HttpCall(app, method, path, query, known.headers, data[stop + 4 : body_end], exchange)
+            call.known = known
+            self._handle(call)
             position = body_end
         return data[position:] if position else data
 

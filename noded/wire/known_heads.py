@@ -23,12 +23,14 @@ request_line = re.compile(rb"(GET|POST|PUT|DELETE|PATCH|OPTIONS) (/[!-~]*) HTTP/
 """Match a plain request line: origin-form, printable ASCII. Source: RFC 9112 3."""
 
 
-class KnownHead(Struct, frozen=True, gc=False):
-    """What a header section means."""
+class KnownHead(Struct, gc=False):
+    """What a header section means. One object for all its requests, so nothing but `parsed` is ever changed."""
 
     headers: tuple[Header, ...]
     """Names in lower case."""
     body_bytes: int
+    parsed: object | None = None
+    """For the receiver: what it made of these headers, kept for when they come again."""
 
 
 class KnownHeads:
