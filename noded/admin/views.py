@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from noded.config.shapes import camel_case
 from tenancy.accounting import UsageReport
+from tenancy.limits import DEFAULTS
 
 if TYPE_CHECKING:
     from noded.attachment import Attachment
@@ -144,9 +145,9 @@ def events(daemon: "Daemon") -> list[EventView]:
 
 
 def _limits(report: UsageReport) -> list[LimitView]:
-    """Limits that are set, used, or were met."""
+    """Limits that somebody set, that are used, or that were met."""
     return [
         LimitView(camel_case(name), use.used, use.allowed, use.refused)
         for name, use in report.limits.items()
-        if use.used or use.refused or use.allowed is not None
+        if use.used or use.refused or use.allowed not in (None, getattr(DEFAULTS, name))
     ]

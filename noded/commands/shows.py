@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from noded.commands.arguments import Commands, add_command, add_json, client_of
-from noded.commands.tables import quantity, size, table
+from noded.commands.tables import duration, quantity, size, table
 
 Row = dict[str, Any]
 
@@ -75,7 +75,7 @@ def _counters(row: Row) -> tuple[str, ...]:
         size(row["bytesOut"]),
         str(row["delivered"]),
         str(row["dropped"]),
-        f"{row['cpuSeconds']:.2f}s",
+        duration(row["cpuSeconds"]),
     )
 
 

@@ -22,6 +22,11 @@ def size(count: float) -> str:
     return f"{count:.0f}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds, as `250ms` or `12.5s`."""
+    return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.1f}s"
+
+
 def quantity(limit: str, count: float | None) -> str:
     """A limit's use or ceiling; "-" where there is none."""
     if count is None:

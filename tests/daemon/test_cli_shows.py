@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from noded.commands.tables import quantity, size, table
+from noded.commands.tables import duration, quantity, size, table
 from tests.daemon.cli_process import APP, asked, http, noded, save, until
 from tests.daemon_process import Daemon, running_daemon
 
@@ -144,6 +144,12 @@ def test_table_columns_are_aligned() -> None:
 def test_sizes_read_as_they_are_written(count: int, text: str) -> None:
     """Bytes are shown in the units a resource is written in."""
     assert size(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.0, "0ms"), (0.2504, "250ms"), (1.0, "1.0s"), (75.25, "75.2s")])
+def test_durations_have_their_unit(seconds: float, text: str) -> None:
+    """Short ones in milliseconds, longer ones in seconds."""
+    assert duration(seconds) == text
 
 
 def test_counts_are_no_sizes() -> None:
