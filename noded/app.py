@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from components.contract import PubSub, StateStore
 from noded.channel_contract import AppChannel
 from noded.config.records import AppSpec
+from noded.known_lines import KnownLines
 from noded.wire.known_heads import KnownHeads
 from tenancy.fairness import Turn
 from tenancy.namespacing import StateNames, TopicNames
@@ -72,6 +73,7 @@ class App:
         "_max_body_bytes",
         "channel",
         "known_heads",
+        "known_lines",
         "leave",
         "metadata",
         "node",
@@ -104,6 +106,8 @@ class App:
         """Ask the daemon to detach this app soon."""
         self.known_heads = KnownHeads()
         """Header sections its clients send again and again."""
+        self.known_lines = KnownLines()
+        """Routes of the request lines they begin with."""
         self.turn = Turn()
         """Its place in the order of tenants."""
 

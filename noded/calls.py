@@ -11,6 +11,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from noded.app import App
+    from noded.route_table import Candidate
     from noded.wire.known_heads import KnownHead
 
 Header = tuple[bytes, bytes]
@@ -99,6 +100,10 @@ class HttpCall:
     """False for a route that streams: `body` is empty and `exchange.stream_to` gives it."""
     too_large = False
     """The body passed the limit and was not kept."""
+    candidate: "Candidate | None" = None
+    """Its route, where the line up to the last segment was met before; `params` are set then."""
+    line: bytes | None = None
+    """Method and path up to the last segment, where that is plain: what its route may be remembered by."""
     known: "KnownHead | None" = None
     """What `headers` came from, if they were met before."""
 

@@ -284,7 +284,7 @@ class Daemon:
 
     def seconds(self) -> float:
         """The clock of rates: seconds since some moment, as of the slice being served."""
-        return self.turns.now_ns * 1e-9
+        return self.turns.now
 
     def _surroundings(self, ledger: Ledger) -> Surroundings:
         loop = self.host.loop

@@ -42,14 +42,12 @@ class Dispatcher:
 
     def http(self, call: HttpCall) -> None:
         """Answer one request, now or when its handler has what it waits for."""
-        try:
-            candidate = self._table.find(call)
-        except ApiError:
-            call.exchange.reply(_BAD_REQUEST)
+        candidate = call.candidate or self._find(call)
+        if candidate is None:
             return
         tenant = call.app.tenant
         if candidate.limited:
-            refusal = tenant.gate.admit(self._turns.now_ns * 1e-9, len(call.body))
+            refusal = tenant.gate.admit(self._turns.now, len(call.body))
             if refusal is not None:
                 tenant.refused(refusal)
                 call.exchange.reply(error_reply(quota_exceeded(refusal)))
@@ -60,6 +58,17 @@ class Dispatcher:
             self._finish(call, candidate, error_reply(row.error(text=TOO_LARGE)))
         else:
             self._step(call, candidate, candidate.handler(call))
+
+    def _find(self, call: HttpCall) -> Candidate | None:
+        """Find a call's route, to be remembered where its line will come again. None: answered already."""
+        try:
+            candidate = self._table.find(call)
+        except ApiError:
+            call.exchange.reply(_BAD_REQUEST)
+            return None
+        if call.line is not None and self._table.repeats(call, candidate):
+            call.app.known_lines.learn(call.line, candidate, call.params)
+        return candidate
 
     def http_with_token(self, token: bytes, call: HttpCall) -> None:
         """As `http`, for a listener whose callers must know the app's token."""
@@ -97,7 +106,7 @@ class Dispatcher:
         size = len(call.body)
 
         def ended(status: int, sent: int) -> None:
-            app.tenant.gate.release(self._turns.now_ns * 1e-9, sent)
+            app.tenant.gate.release(self._turns.now, sent)
             app.tenant.usage.served(candidate.index, status, size, sent)
 
         call.exchange.ended = ended
@@ -113,7 +122,7 @@ class Dispatcher:
         tenant = call.app.tenant
         size = len(reply.body)
         if candidate.limited:
-            tenant.gate.release(self._turns.now_ns * 1e-9, size)
+            tenant.gate.release(self._turns.now, size)
         tenant.usage.served(candidate.index, reply.status, len(call.body), size)
 
     def _failed(self, call: HttpCall, error: Exception) -> Reply:

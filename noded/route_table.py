@@ -86,6 +86,18 @@ class RouteTable:
                 return candidate
         return self._find_tail(call, parts)
 
+    def repeats(self, call: HttpCall, candidate: Candidate) -> bool:
+        """Whether every request with the same line up to its last segment leads to the same route."""
+        parts = clean(call.path).decode("utf-8", "surrogateescape").split("/")
+        if candidate is self.fallback:
+            return len(parts) > 3 and parts[1:3] == ["v1.0", "invoke"]
+        if len(parts) < 3 or not call.params or call.params[-1] != parts[-1]:
+            return False
+        siblings = self._exact.get((call.method, parts[1], parts[2], len(parts)), ())
+        return not any(at == len(parts) - 1 for each in siblings for at, _ in each.literals) and (
+            candidate.tail is None or not siblings
+        )
+
     def _find_tail(self, call: HttpCall, parts: list[str]) -> Candidate:
         for candidate in self._tails.get((call.method, parts[1], parts[2]), ()):
             tail = candidate.tail or 0

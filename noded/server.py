@@ -82,6 +82,7 @@ class Connection(asyncio.Protocol):
         "_stash",
         "_transport",
         "_turn",
+        "_turns",
         "_unparsed",
         "_wire",
         "_write_paused",
@@ -99,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._serving = listener.serving
         self._on_close = listener.closed
         self._turn: Turn = listener.app.turn
+        self._turns = listener.serving.turns
         self._wire: Wire | None = listener.serving.http2(self) if listener.only_http2 else None
         self._opening = b""
         self._out: list[bytes] = []
@@ -126,9 +128,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Queue bytes for the tenant's turn."""
-        self._unparsed += len(data)
-        if not self._serving.turns.offer(self._turn, self, data) and self._unparsed > MAX_UNPARSED_BYTES:
+        """Feed bytes now, or in the tenant's turn."""
+        if not self._turns.offer(self._turn, self, data) and self._unparsed > MAX_UNPARSED_BYTES:
             self._pause()
 
     def eof_received(self) -> bool:
@@ -166,15 +167,9 @@ class Connection(asyncio.Protocol):
 
     def feed(self, data: bytes) -> None:
         """Parse a slice and act on it."""
-        self._unparsed -= len(data)
-        if self._stalls:
-            self._stash.append(data)
-            return
-        if self._closed:
-            return
         wire = self._wire
-        if wire is None:
-            self._open(self._opening + data)
+        if wire is None or self._stalls or self._closed:
+            self._feed_later(data)
             return
         self._in_feed = True
         try:
@@ -183,16 +178,21 @@ class Connection(asyncio.Protocol):
             log.exception("connection broken", extra={"app": self.app.tenant.id})
             self.abort()
         self._in_feed = False
-        if self._out:
-            self._flush()
-        if self._paused and not self._stalls:
-            self._unstash()
-        if wire.mid_head:
-            self._suspect()
-        elif self.suspect_since is not None and not self._write_paused and not self._closed:
-            self._clear()
-        if self._ending and not self._unparsed and not self._stash:
-            self._end()
+        out = self._out
+        if out:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+        if self._paused or self._ending or wire.mid_head or self.suspect_since is not None:
+            self._settle(wire)
+
+    def keep(self, size: int) -> None:
+        """So many bytes wait their turn."""
+        self._unparsed += size
+
+    def feed_kept(self, data: bytes) -> None:
+        """Feed bytes that waited."""
+        self._unparsed -= len(data)
+        self.feed(data)
 
     def drained(self) -> None:
         """Read again."""
@@ -249,6 +249,24 @@ class Connection(asyncio.Protocol):
         limit = STALLED_SECONDS if self._write_paused or self._closed else HEAD_SECONDS
         return self.suspect_since is not None and now - self.suspect_since > limit
 
+    def _feed_later(self, data: bytes) -> None:
+        """Keep what comes while stalled; find the protocol of a new connection; drop what a closed one still sends."""
+        if self._stalls:
+            self._stash.append(data)
+        elif not self._closed:
+            self._open(self._opening + data)
+
+    def _settle(self, wire: Wire) -> None:
+        """After a slice: what is paused, half a head, or at its end."""
+        if self._paused and not self._stalls:
+            self._unstash()
+        if wire.mid_head:
+            self._suspect()
+        elif self.suspect_since is not None and not self._write_paused and not self._closed:
+            self._clear()
+        if self._ending and not self._unparsed and not self._stash:
+            self._end()
+
     def _open(self, seen: bytes) -> None:
         """Tell HTTP/2 from HTTP/1.1 by the first bytes, and feed them; wait while they could be either."""
         if len(seen) < len(PREFACE) and PREFACE.startswith(seen):
@@ -260,7 +278,6 @@ class Connection(asyncio.Protocol):
         self._opening = b""
         make = self._serving.http2 if seen.startswith(PREFACE) else self._serving.http1
         self._wire = make(self)
-        self._unparsed += len(seen)
         self.feed(seen)
 
     def _end(self) -> None:
@@ -284,7 +301,6 @@ class Connection(asyncio.Protocol):
         """Feed what came while stalled, ahead of what waits its turn; then read on."""
         while self._stash and not self._stalls:
             stash, self._stash = self._stash, []
-            self._unparsed += sum(map(len, stash))
             for data in stash:
                 self.feed(data)
         if self._paused and not self._unparsed and not self._stalls:
@@ -327,7 +343,10 @@ class Listener:
 
     def admits(self, connection: Connection) -> bool:
         """Count a connection in, or refuse it for the app's limit."""
-        if self.app.tenant.gate.acquire("connections") is not None:
+        tenant = self.app.tenant
+        refusal = tenant.gate.acquire("connections")
+        if refusal is not None:
+            tenant.refused(refusal)
             return False
         self.connections.add(connection)
         return True

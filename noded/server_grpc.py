@@ -158,7 +158,8 @@ class UnaryCall:
     def on_data(self, data: bytes, *, end: bool) -> None:
         """Take a piece of the message; a small one comes whole in one frame."""
         size = len(data) - 5
-        if end and self._reader is None and size >= 0 and data[0] == 0 and int.from_bytes(data[1:5]) == size:
+        whole = end and self._reader is None and size >= 0 and data[0] == 0 and int.from_bytes(data[1:5]) == size
+        if whole and size <= self.wire.link.app.max_body_bytes:
             self._begin(data[5:])
         else:
             self._gather(data, end=end)
@@ -199,7 +200,7 @@ class UnaryCall:
         method = self._method
         size = len(message)
         if method.limited:
-            refusal = app.tenant.gate.admit(owner.turns.now_ns * 1e-9, size)
+            refusal = app.tenant.gate.admit(owner.turns.now, size)
             if refusal is not None:
                 app.tenant.refused(refusal)
                 self._fail(quota_exceeded(refusal))
@@ -278,7 +279,7 @@ class UnaryCall:
             return
         tenant = self.wire.link.app.tenant
         if self._method.limited:
-            tenant.gate.release(self._owner.turns.now_ns * 1e-9, size)
+            tenant.gate.release(self._owner.turns.now, size)
         tenant.usage.served(self._method.index, status, self._size, size)
 
 

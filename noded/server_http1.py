@@ -4,6 +4,7 @@ No IO here: bytes come by `feed`, go by `Link.send`. A request whose body is who
 with it; else it is decided whether its route streams (invocation) or waits for the whole body. Source: RFC 9112.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ import httptools
 from noded.calls import Header, HttpCall
 from noded.http1_exchange import Http1Exchange, Link
 from noded.http_heads import CONTINUE
-from noded.wire.known_heads import request_line
+from noded.wire.known_heads import KnownHead, plain_line, request_line
 
 MAX_HEAD_BYTES = 16 << 10
 """Of a request line and its headers. Go's default with daprd's --read-buffer-size gives some 8 KiB; ours is roomier."""
@@ -52,11 +53,8 @@ class Http1Wire:
         self._upgrading = False
         self._stalled = False
         self._keep = True
-
-    @property
-    def mid_head(self) -> bool:
+        self.mid_head = False
         """Whether a request has begun whose head is not whole: the peer has a deadline for it."""
-        return self._head_size > 0 and not self._in_body
 
     def feed(self, data: bytes) -> None:
         """Parse a piece of the stream and act on it."""
@@ -65,7 +63,8 @@ class Http1Wire:
         if not self._parsing:
             data = self._feed_known(data)
             if not data or self._closing:
-                self._bound()
+                if len(self.pending) >= MAX_PIPELINED:
+                    self._bound()
                 return
         self._head_size += len(data)
         try:
@@ -80,7 +79,9 @@ class Http1Wire:
             self._refuse(b"431 Request Header Fields Too Large")
         elif self._in_body and self.exchange is None and not self._buffering:
             self._decide()
-        self._bound()
+        self.mid_head = self._head_size > 0 and not self._in_body
+        if len(self.pending) >= MAX_PIPELINED:
+            self._bound()
 
     def lost(self) -> None:
         """The connection is gone: tell every request under way."""
@@ -172,7 +173,7 @@ class Http1Wire:
 
     def _feed_known(self, data: bytes) -> bytes:
         """Serve the requests at the front of `data` whose headers were met before; give what is left."""
-        app = self.link.app
+        heads = self.link.app.known_heads
         position, end = 0, len(data)
         while position < end and not self._closing:
             stop = data.find(b"\r\n\r\n", position)
@@ -180,27 +181,60 @@ class Http1Wire:
             if stop < 0:
                 break
             section = data[line_end:stop]
-            known = app.known_heads.find(section)
-            line = request_line(data, position, line_end)
-            if known is None or line is None:
-                self._section = section if line is not None else None
+            known = heads.find(section)
+            if known is None:
+                self._section = section
                 break
-            body_end = stop + 4 + known.body_bytes
-            if body_end > end or known.body_bytes > app.max_body_bytes:
+            body = stop + 4
+            position_after = body + known.body_bytes
+            if position_after > end or not self._serve_known(known, data, (position, line_end, body, position_after)):
                 break
-            method, target = line.groups()
-            exchange = Http1Exchange(self, keep_alive=True, head_only=False)
-            self.pending.append(exchange)
-            path, _, query = target.partition(b"?")
-            call = HttpCall(app, method, path, query, known.headers, data[stop + 4 : body_end], exchange)
-            call.known = known
-            self._handle(call)
-            position = body_end
+            position = position_after
         return data[position:] if position else data
+
+    def _serve_known(self, known: KnownHead, data: bytes, at: tuple[int, int, int, int]) -> bool:
+        """Serve one request: its line, line's end, body and body's end are `at`. False: the parser must read it."""
+        start, line_end, body, end = at
+        app = self.link.app
+        if known.body_bytes and known.body_bytes > app.max_body_bytes:
+            return False
+        line = plain_line(data, start, line_end)
+        if line is not None:
+            prefix, last = line.groups()
+            route = app.known_lines.find(prefix)
+            if route is not None:
+                exchange = Http1Exchange(self, keep_alive=True, head_only=False)
+                call = HttpCall(app, route.method, route.path + last, b"", known.headers, data[body:end], exchange)
+                call.known = known
+                call.candidate = route.candidate
+                call.params = [*route.params, last.decode()]
+                self.pending.append(exchange)
+                self._handle(call)
+                return True
+        return self._serve_target(known, data, at, line)
+
+    def _serve_target(
+        self, known: KnownHead, data: bytes, at: tuple[int, int, int, int], plain: "re.Match[bytes] | None"
+    ) -> bool:
+        """As `_serve_known`, for a target whose like was not met before."""
+        start, line_end, body, end = at
+        line = request_line(data, start, line_end)
+        if line is None:
+            return False
+        method, target = line.groups()
+        path, _, query = target.partition(b"?")
+        exchange = Http1Exchange(self, keep_alive=True, head_only=False)
+        call = HttpCall(self.link.app, method, path, query, known.headers, data[body:end], exchange)
+        call.known = known
+        if plain is not None:
+            call.line = plain.group(1)
+        self.pending.append(exchange)
+        self._handle(call)
+        return True
 
     def _bound(self) -> None:
         """Read no more while too many requests are under way."""
-        if not self._stalled and len(self.pending) >= MAX_PIPELINED:
+        if not self._stalled:
             self._stalled = True
             self.link.stall()
 

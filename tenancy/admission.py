@@ -62,23 +62,37 @@ class LimitExceeded(Exception):
 class Level:
     """The ceilings and counts of one app, one namespace, or the node."""
 
-    __slots__ = ("bytes", "gates", "in_flight", "limits", "refused", "requests", "scope", "subject", "used")
+    __slots__ = ("bytes", "counted", "gates", "limits", "refused", "requests", "scope", "subject", "used")
 
     def __init__(self, scope: Scope, subject: str, limits: Limits) -> None:
         self.scope: Scope = scope
         self.subject = subject
         self.limits = limits
         self.gates: set[Gate] = set()
-        self.in_flight = 0
+        self.counted = 0
+        """Requests in flight: of an app always; of a namespace or the node only while its ceiling asks for it."""
         self.used = dict.fromkeys(COUNTED, 0)
         self.refused: dict[str, int] = {}
         """{limit: refusals for which this level's ceiling was the reason}"""
         self.requests = _bucket(None, limits.requests_per_second, 0.0)
         self.bytes = _bucket(None, limits.bytes_per_second, 0.0)
 
+    @property
+    def in_flight(self) -> int:
+        """Requests in flight."""
+        if self.scope == "app":
+            return self.counted
+        return sum(gate.app.counted for gate in self.gates)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it must know its requests in flight at every moment."""
+        return self.limits.concurrent_requests is not None
+
     def set_limits(self, limits: Limits, now: float) -> None:
         """Replace the ceilings from `now` on, for every gate of this level."""
         self.limits = limits
+        self.counted = self.in_flight
         self.requests = _bucket(self.requests, limits.requests_per_second, now)
         self.bytes = _bucket(self.bytes, limits.bytes_per_second, now)
         for gate in self.gates:
@@ -91,7 +105,7 @@ class Level:
 
     def give_up(self, other: "Level") -> None:
         """Forget what `other` counted as part of this level."""
-        self.in_flight -= other.in_flight
+        self.counted -= other.counted
         for name, held in other.used.items():
             self.used[name] -= held
 
@@ -99,7 +113,18 @@ class Level:
 class Gate:
     """What one tenant passes for all it does; links its app, namespace and node levels."""
 
-    __slots__ = ("_bytes", "_concurrency", "_counted", "_limited", "_requests", "app", "levels", "namespace", "node")
+    __slots__ = (
+        "_bytes",
+        "_concurrency",
+        "_counted",
+        "_counting",
+        "_limited",
+        "_requests",
+        "app",
+        "levels",
+        "namespace",
+        "node",
+    )
 
     def __init__(self, app: Level, namespace: Level, node: Level) -> None:
         self._link(app, namespace, node)
@@ -110,6 +135,7 @@ class Gate:
         """Gather the ceilings that are set, so that a request asks no other."""
         levels = self.levels
         self._concurrency = _ceilings(levels, "concurrent_requests")
+        self._counting = tuple(level for level in (self.namespace, self.node) if level.counts)
         self._requests = [(level, level.requests) for level in levels if level.requests is not None]
         self._bytes = [(level, level.bytes) for level in levels if level.bytes is not None]
         self._limited = bool(self._concurrency or self._requests or self._bytes)
@@ -119,16 +145,16 @@ class Gate:
         """Let one request in, to be followed by one `release`; or say why not, having taken nothing."""
         if self._limited and (refusal := self._take(now, request_bytes)) is not None:
             return refusal
-        self.app.in_flight += 1
-        self.namespace.in_flight += 1
-        self.node.in_flight += 1
+        self.app.counted += 1
+        for level in self._counting:
+            level.counted += 1
         return None
 
     def release(self, now: float, reply_bytes: int) -> None:
         """End a request that was admitted. Its reply's bytes are charged now that they are known."""
-        self.app.in_flight -= 1
-        self.namespace.in_flight -= 1
-        self.node.in_flight -= 1
+        self.app.counted -= 1
+        for level in self._counting:
+            level.counted -= 1
         if reply_bytes and self._bytes:
             for _, bucket in self._bytes:
                 bucket.debit(now, reply_bytes)
@@ -176,14 +202,14 @@ class Gate:
 
     def _alone(self, level: Level) -> Level:
         alone = Level(level.scope, level.subject, Limits())
-        alone.in_flight = self.app.in_flight
+        alone.counted = self.app.counted
         alone.used = dict(self.app.used)
         return alone
 
     def _take(self, now: float, request_bytes: int) -> Refusal | None:
         for level, allowed in self._concurrency:
-            if level.in_flight >= allowed:
-                return level.refusal("concurrent_requests", level.in_flight, COUNTED_RETRY_SECONDS)
+            if level.counted >= allowed:
+                return level.refusal("concurrent_requests", level.counted, COUNTED_RETRY_SECONDS)
         for level, bucket in self._requests:
             if wait := bucket.take(now, 1.0):
                 _give_back(self._requests, bucket, 1.0)

@@ -33,6 +33,12 @@ class Feeder(Protocol):
     def feed(self, data: bytes) -> None:
         """Parse and act. Never raises: a peer's fault ends its connection."""
 
+    def keep(self, size: int) -> None:
+        """So many bytes wait their turn."""
+
+    def feed_kept(self, data: bytes) -> None:
+        """As `feed`, for bytes that waited."""
+
     def drained(self) -> None:
         """Everything offered was fed: it may read again if it paused."""
 
@@ -65,8 +71,8 @@ class Turns:
         self._last: Turn | None = None
         self._switched_ns = 0
         self._quantum_ns = QUANTUM_NS
-        self.now_ns = 0
-        """When the slice being fed began: a clock good enough for token buckets, read once a slice."""
+        self.now = 0.0
+        """When the slice being fed began, in seconds: a clock good enough for token buckets, read once a slice."""
 
     def offer(self, turn: Turn, feeder: Feeder, data: bytes) -> bool:
         """Feed `data` now if it is this tenant's turn, else keep it. False: some of it was kept."""
@@ -77,7 +83,14 @@ class Turns:
             self._keep(turn, feeder, memoryview(data))
             return False
         if len(data) <= feeder.slice_bytes:
-            self._feed(turn, feeder, data)
+            start = self._clock_ns()
+            self.now = start * 1e-9
+            if turn is not self._last:
+                self._switch(turn, start)
+            feeder.feed(data)
+            cost = self._clock_ns() - start
+            turn.deficit_ns -= cost
+            turn.served_ns += cost
             return True
         self._keep(turn, feeder, memoryview(data))
         self._serve(turn)
@@ -100,19 +113,23 @@ class Turns:
         if turn.held:
             turn.held = deque(entry for entry in turn.held if entry is not feeder)
 
-    def _feed(self, turn: Turn, feeder: Feeder, data: bytes) -> None:
-        start = self.now_ns = self._clock_ns()
+    def _switch(self, turn: Turn, now_ns: int) -> None:
+        """Another tenant is about."""
+        self._last = turn
+        self._switched_ns = now_ns
+        self._quantum_ns = QUANTUM_NS
+
+    def _feed_kept(self, turn: Turn, feeder: Feeder, data: bytes) -> None:
+        start = self._clock_ns()
+        self.now = start * 1e-9
         if turn is not self._last:
-            self._last = turn
-            self._switched_ns = start
-            self._quantum_ns = QUANTUM_NS
-        feeder.feed(data)
-        cost = self._clock_ns() - start
-        turn.deficit_ns -= cost
-        turn.served_ns += cost
+            self._switch(turn, start)
+        feeder.feed_kept(data)
+        self.spent(turn, self._clock_ns() - start)
 
     def _keep(self, turn: Turn, feeder: Feeder, data: memoryview) -> None:
         turn.backlog.append((feeder, data))
+        feeder.keep(len(data))
         self._wait(turn)
 
     def _wait(self, turn: Turn) -> None:
@@ -150,7 +167,7 @@ class Turns:
             size = feeder.slice_bytes
             if len(data) > size:
                 backlog.appendleft((feeder, data[size:]))
-            self._feed(turn, feeder, bytes(data[:size]))
+            self._feed_kept(turn, feeder, bytes(data[:size]))
             backlog = turn.backlog
         for _ in range(min(RESUMED_PER_ROUND, len(turn.held)) if not backlog else 0):
             turn.held.popleft().drained()

@@ -56,6 +56,8 @@ class Peer:
     got: bytearray = field(default_factory=bytearray)
     sizes: list[int] = field(default_factory=list)
     resumed: int = 0
+    kept: int = 0
+    """Bytes told to wait and not fed yet."""
     on_feed: Callable[[bytes], None] | None = None
 
     def feed(self, data: bytes) -> None:
@@ -65,6 +67,13 @@ class Peer:
         self.sizes.append(len(data))
         if self.on_feed is not None:
             self.on_feed(data)
+
+    def keep(self, size: int) -> None:
+        self.kept += size
+
+    def feed_kept(self, data: bytes) -> None:
+        self.kept -= len(data)
+        self.feed(data)
 
     def drained(self) -> None:
         self.resumed += 1
