@@ -37,9 +37,11 @@ class Host:
         cancelled: list[Callable[[], object]] = []
 
         def done(_: asyncio.Task[T]) -> None:
+            """Wake who waits."""
             trio.lowlevel.reschedule(waiter)
 
         def abort(raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
+            """Wait on for the task's own end."""
             cancelled.append(raise_cancel)
             task.cancel()
             return trio.lowlevel.Abort.FAILED
