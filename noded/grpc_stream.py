@@ -11,11 +11,12 @@ from components.completion import Completion
 from noded.calls import StreamClosed
 from noded.errors import GRPC_UNREADABLE, ApiError, Grpc
 from noded.server_http2 import Http2Wire
-from noded.wire.grpc import RESPONSE_HEAD, GrpcWireError, MessageReader, frame_message
-
+from noded.wire.grpc import RESPONSE_HEAD, GrpcWireError, MessageReader, encode_trailers, frame_message
 
 HIGH_INBOX_BYTES = 256 << 10
 """Of messages that nobody asked for yet; beyond, the peer must wait."""
+
+_STOPPING = encode_trailers(Grpc.UNAVAILABLE, "the daemon is stopping")
 
 
 class ServerStream:
@@ -136,6 +137,10 @@ class ServerStream:
         writing, self._writing = self._writing, []
         for waiting in writing:
             waiting.resolve(None)
+
+    def on_drain(self) -> None:
+        """Tell the client to come again: a stream may last for ever."""
+        self.finish(_STOPPING)
 
     def _start(self) -> None:
         if not self._started:

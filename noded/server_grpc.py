@@ -175,6 +175,9 @@ class UnaryCall:
     def on_writable(self) -> None:
         """Unary answers wait for nothing."""
 
+    def on_drain(self) -> None:
+        """A call that was accepted is answered."""
+
     def _gather(self, data: bytes, *, end: bool) -> None:
         if self._done:
             return

@@ -32,6 +32,9 @@ class Stream(Protocol):
     def on_writable(self) -> None:
         """What waited for window is sent."""
 
+    def on_drain(self) -> None:
+        """The daemon, or the app, stops: what would last until the client ends it is to end now."""
+
 
 class Answered:
     """What takes the events of a stream that was answered with its head: nothing. Whatever still comes is dropped."""
@@ -47,6 +50,9 @@ class Answered:
 
     def on_writable(self) -> None:
         """Nothing waits."""
+
+    def on_drain(self) -> None:
+        """Nothing lasts."""
 
 
 ANSWERED = Answered()
@@ -100,6 +106,8 @@ class Http2Wire:
     def drain(self) -> bool:
         """Tell the peer to open no stream. True when none is under way."""
         self.codec.goaway(0)
+        for stream in tuple(self.streams.values()):
+            stream.on_drain()
         self.flush()
         return not self.streams
 
@@ -263,6 +271,9 @@ class Http2Exchange:
         """The peer has read enough."""
         if self.sink is not None:
             self.sink.on_writable()
+
+    def on_drain(self) -> None:
+        """An answer that has begun is finished."""
 
     # What the handler calls.
 

@@ -315,8 +315,8 @@ def test_the_daemons_own_stores_and_brokers_are_inline(tmp_path: Path) -> None:
             assert results == [(None, None)]
             await in_trio(store.aclose())
 
-    def _soon(callback: Callable[..., object], *arguments: object) -> object:
-        return token[0].run_sync_soon(callback, *arguments)
+    def _soon(callback: Callable[..., object], *arguments: object) -> None:
+        token[0].run_sync_soon(callback, *arguments)
 
     def _later(_: float, __: Callable[[], None]) -> Timer:
         return NeverTimer()
