@@ -15,9 +15,10 @@ from noded.channel_connection import Connection
 from noded.channel_contract import AppResponse, ChannelError
 from noded.channel_exchange import AppExchange, AppRequest, ChannelTimeout, ResponseSink, WholeAnswer
 from noded.config.records import ChannelSpec
+from noded.wire.known_answers import KnownAnswers
 
 SWEEP_SECONDS = 0.1
-"""How late a deadline may be noticed."""
+"""Between two looks at the clock while something is under way: a deadline is noticed up to twice as late, not early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,9 @@ class HttpChannel:
         self._tasks: set[asyncio.Task[None]] = set()  # each opens one connection
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._sweeping = False
+        self._swept = 0.0  # loop time of the last look at the clock
+        self.answers = KnownAnswers()
+        """Heads the app answered with before."""
         self._closed = False
 
     # Calls.
@@ -111,9 +115,9 @@ class HttpChannel:
         The deadline covers the wait for a connection and for the head of the answer. An error goes to the sink,
         possibly before this returns.
         """
-        exchange = AppExchange(request, sink, self._loop.time() + timeout_seconds)
         if not self._sweeping:
-            self._sweep_often()
+            self._sweep_often(self._loop.time())
+        exchange = AppExchange(request, sink, self._swept + SWEEP_SECONDS + timeout_seconds)
         if self._idle:
             self._idle.pop().carry(exchange)
         else:
@@ -154,7 +158,7 @@ class HttpChannel:
             if not exchange.closed:
                 connection.carry(exchange)
                 return
-        connection.idle_since = self._loop.time()
+        connection.idle_since = self._swept
         self._idle.append(connection)
 
     def lost(self, connection: Connection) -> None:
@@ -239,7 +243,8 @@ class HttpChannel:
 
     # Deadlines.
 
-    def _sweep_often(self) -> None:
+    def _sweep_often(self, now: float) -> None:
+        self._swept = now
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
         self._sweeping = True
@@ -259,7 +264,7 @@ class HttpChannel:
 
     def _schedule_sweep(self, now: float) -> None:
         if self._waiting or self._connecting or len(self._idle) < len(self._connections):
-            self._sweep_often()
+            self._sweep_often(now)
             return
         self._sweeping = False
         self._sweep_handle = None

@@ -9,9 +9,11 @@ import socket
 from collections.abc import Iterable
 from typing import Protocol, cast
 
+from noded.calls import Header
 from noded.channel_contract import ChannelError
 from noded.channel_exchange import AppExchange
 from noded.wire.http1 import MalformedRequest, MalformedResponse, ResponseReader
+from noded.wire.known_answers import HEAD_END, KnownAnswers
 
 HIGH_WRITE_BYTES = 64 << 10
 """Bytes of a request not yet taken by the app, above which its sender is told to wait."""
@@ -21,6 +23,8 @@ class Pool(Protocol):
     """What a connection tells its channel."""
 
     host: bytes
+    answers: KnownAnswers
+    """Heads the app answered with before."""
 
     def made(self, connection: "Connection") -> None:
         """It is open."""
@@ -42,6 +46,7 @@ class Connection(asyncio.Protocol):
         "_broken",
         "_pool",
         "_reader",
+        "_reading",
         "_reading_paused",
         "_reused",
         "_transport",
@@ -56,6 +61,7 @@ class Connection(asyncio.Protocol):
         """Loop time; set by the channel."""
         self._pool = pool
         self._reader = ResponseReader()
+        self._reading = False  # whether the reader has seen part of the answer; one whose head is known it never sees
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
         self._broken = False
         self._reused = False
@@ -74,7 +80,6 @@ class Connection(asyncio.Protocol):
             return
         self.exchange = exchange
         exchange.connection = self
-        self._reader.expect(exchange.request.method)
         self._transport.write(opening)
         if not exchange.sent:
             exchange.flush_early()
@@ -122,21 +127,15 @@ class Connection(asyncio.Protocol):
             self._pool.lost(self)
             self._transport.abort()
             return
-        reader = self._reader
-        try:
-            reader.feed(data)
-        except MalformedResponse as error:
-            self._fail(f"the app's answer is not HTTP: {error}")
-            return
-        if not reader.complete:
-            self._give_piece(exchange)
-        elif exchange.head_given:
-            self._give_rest(exchange)
-        else:
-            status, headers, body = reader.status, reader.headers, reader.take_body()
-            exchange.closed = True
-            self._release(exchange)  # first, so that whoever waits, or asks next, finds it free
-            exchange.sink.on_answer(status, headers, body)
+        if not self._reading:
+            end = data.find(HEAD_END)
+            known = self._pool.answers.find(data[:end])
+            end += 4
+            if known is not None and len(data) == end + known.body_bytes and exchange.request.method != b"HEAD":
+                exchange.known = known
+                self._give_whole(exchange, known.status, known.headers, data[end:])
+                return
+        self._read(exchange, data)
 
     def eof_received(self) -> None:
         """The app will send no more: the transport closes, and no request may be given to it meanwhile."""
@@ -152,10 +151,10 @@ class Connection(asyncio.Protocol):
         if exchange is None or exchange.closed:
             return
         exchange.connection = None
-        if self._reused and self._reader.untouched and self._may_resend(exchange, error):
+        if self._reused and not self._reading and self._may_resend(exchange, error):
             self._pool.resend(exchange)
             return
-        if error is None and self._reader.feed_eof():
+        if error is None and self._reading and self._reader.feed_eof():
             self._give_rest(exchange)
         else:
             exchange.fail(ChannelError(_reason(error)))
@@ -169,6 +168,33 @@ class Connection(asyncio.Protocol):
         self._writing_paused = False
         if self.exchange is not None and not self.exchange.sent:
             self.exchange.sink.on_drained()
+
+    def _read(self, exchange: AppExchange, data: bytes) -> None:
+        """Parse a piece of the answer. One that is whole at once may be known the next time."""
+        reader = self._reader
+        first = not self._reading
+        if first:
+            self._reading = True
+            reader.expect(exchange.request.method)
+        try:
+            reader.feed(data)
+        except MalformedResponse as error:
+            self._fail(f"the app's answer is not HTTP: {error}")
+            return
+        if not reader.complete:
+            self._give_piece(exchange)
+        elif exchange.head_given:
+            self._give_rest(exchange)
+        else:
+            body = reader.take_body()
+            if first and reader.keep_alive:
+                self._pool.answers.learn(data, reader.status, reader.headers, body)
+            self._give_whole(exchange, reader.status, reader.headers, body)
+
+    def _give_whole(self, exchange: AppExchange, status: int, headers: list[Header], body: bytes) -> None:
+        exchange.closed = True
+        self._release(exchange)  # first, so that whoever waits, or asks next, finds it free
+        exchange.sink.on_answer(status, headers, body)
 
     def _give_piece(self, exchange: AppExchange) -> None:
         reader = self._reader
@@ -193,7 +219,8 @@ class Connection(asyncio.Protocol):
         """Give the connection back, or close it where another request could not follow on it."""
         self.exchange = None
         exchange.connection = None
-        if self._reader.keep_alive and exchange.sent and not self._transport.is_closing():
+        keep, self._reading = not self._reading or self._reader.keep_alive, False
+        if keep and exchange.sent and not self._transport.is_closing():
             self._reused = True
             self.resume()
             self._pool.released(self)

@@ -14,6 +14,7 @@ from components.completion import Completion
 from noded.calls import Header
 from noded.channel_contract import AppResponse, ChannelError
 from noded.wire.http1 import CHUNKED, LAST_CHUNK, chunk, request_head
+from noded.wire.known_answers import KnownAnswer
 
 if TYPE_CHECKING:
     from noded.channel_connection import Connection
@@ -39,6 +40,13 @@ class AppRequest(Struct, frozen=True, gc=False):
     """None: it follows in pieces (`AppExchange.write`)."""
     content_length: int | None = None
     """Of a body in pieces; None: it is sent in chunks."""
+    head: bytes = b""
+    """The head as it is sent, checked, up to and with the empty line. Without it, it is written from the above."""
+
+
+def framing_of(method: bytes, body: bytes) -> bytes:
+    """The header line that frames a whole body; none where no body is expected."""
+    return b"content-length: %d\r\n" % len(body) if body or method not in _BODILESS else b""
 
 
 class ResponseSink(Protocol):
@@ -73,33 +81,23 @@ class ResponseSink(Protocol):
 class AppExchange:
     """A request under way: waiting for a connection, or on one."""
 
-    __slots__ = (
-        "_early",
-        "_ended",
-        "chunked",
-        "closed",
-        "connection",
-        "deadline",
-        "head_given",
-        "request",
-        "sent",
-        "sink",
-    )
+    connection: "Connection | None" = None
+    closed = False
+    """True once the answer is complete or broken off."""
+    head_given = False
+    known: KnownAnswer | None = None
+    """What the answer's head came from, if it was met before."""
+    _early: list[bytes] | None = None  # body pieces from before there is a connection
+    _ended = False
 
     def __init__(self, request: AppRequest, sink: ResponseSink, deadline: float) -> None:
         self.request = request
         self.sink = sink
         self.deadline = deadline
         """Loop time at which it is broken off; NO_DEADLINE: never."""
-        self.connection: Connection | None = None
-        self.closed = False
-        """True once the answer is complete or broken off."""
         self.sent = request.body is not None
         """Whether the request's body is complete."""
         self.chunked = request.body is None and request.content_length is None
-        self.head_given = False
-        self._early: list[bytes] | None = None  # body pieces from before there is a connection
-        self._ended = False
 
     def write(self, piece: bytes) -> bool:
         """Send a piece of the request's body. False: wait for `on_drained` before writing more."""
@@ -169,15 +167,13 @@ class AppExchange:
         """Return the head, and the body where it is whole: one write. Raises MalformedRequest."""
         request = self.request
         body = request.body
-        if body:
-            framing = b"content-length: %d\r\n" % len(body)
-        elif self.chunked:
-            framing = CHUNKED
-        elif body is None:
-            framing = b"content-length: %d\r\n" % (request.content_length or 0)
-        else:
-            framing = b"" if request.method in _BODILESS else b"content-length: 0\r\n"
-        head = request_head(request.method, request.target, host, request.headers, framing)
+        head = request.head
+        if not head:
+            if body is not None:
+                framing = framing_of(request.method, body)
+            else:
+                framing = CHUNKED if self.chunked else b"content-length: %d\r\n" % (request.content_length or 0)
+            head = request_head(request.method, request.target, host, request.headers, framing)
         return head + body if body else head
 
 
