@@ -4,31 +4,27 @@ Made in order, undone in reverse: its sockets are the last thing made and the fi
 """
 
 import logging
-import os
-import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from socket import AF_UNIX
 from typing import Protocol
 
 import trio
 
 from noded.app import App
-from noded.channel import Address, HttpChannel
-from noded.config.paths import SocketPaths, socket_paths
-from noded.config.records import AppProtocol, AppSpec, LoopbackSpec, SubscriptionSpec
+from noded.channel import Address, HttpChannel, parse_address
+from noded.channel_grpc import GrpcChannel
+from noded.config.records import AppProtocol, AppSpec, ChannelSpec, SubscriptionSpec
+from noded.endpoints import Endpoints
 from noded.host import Host
 from noded.lanes import in_trio
 from noded.runtime.subscriptions import Subscriptions
 from noded.server import Listener, Serving
-from noded.sockets import SocketFile, bind_loopback, bind_unix, make_directory, remove_directory
-from tenancy.identity import ownership
 
 log = logging.getLogger("noded.apps")
 
 CHANNEL_SECONDS = (0.1, 1.0)
 """Between two tries to reach an app that is not up yet: first, doubled each time, and longest."""
-TOKEN_FILE = "api-token"  # noqa: S105 - a file's name
-"""In the app's directory: the token of its loopback ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +33,10 @@ class Site:
 
     serving: Serving
     host: Host
-    run_dir: Path
+    endpoints: Callable[[AppSpec], Endpoints]
+    """Where an app is to reach the daemon. Raises PathTooLongError."""
     nursery: trio.Nursery
     """Owns the tasks of attached apps."""
-
-
-@dataclass(slots=True)
-class Endpoints:
-    """Where an app reaches the daemon."""
-
-    paths: SocketPaths
-    http_port: int | None = None
-    grpc_port: int | None = None
-    token: str | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +46,6 @@ class Attachment:
     app: App
     endpoints: Endpoints
     listeners: list[Listener] = field(default_factory=list)
-    _files: list[SocketFile] = field(default_factory=list)
     _servers: list["Closable"] = field(default_factory=list)
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _subscriptions: Subscriptions | None = None
@@ -70,7 +56,7 @@ class Attachment:
 
         Raises SocketError, PathTooLongError, UnknownAccountError: nothing was left behind.
         """
-        made = cls(app, Endpoints(socket_paths(site.run_dir, app.namespace, app.app_id)))
+        made = cls(app, site.endpoints(app.spec))
         try:
             await made._listen(site.serving, site.host)
         except BaseException:
@@ -80,8 +66,8 @@ class Attachment:
         made._subscriptions = held = Subscriptions(app)
         app.subscriptions = held
         held.open(subscriptions, site.nursery)
-        if isinstance(app.channel, HttpChannel):
-            site.nursery.start_soon(made._await_channel, app.channel.address)
+        if app.spec.channel is not None:
+            site.nursery.start_soon(made._await_channel, parse_address(app.spec.channel.address))
         return made
 
     def stop_listening(self) -> None:
@@ -89,9 +75,7 @@ class Attachment:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for file in self._files:
-            file.remove()
-        self._files.clear()
+        self.endpoints.stop()
         for listener in self.listeners:
             listener.drain()
 
@@ -106,37 +90,17 @@ class Attachment:
         self._scope.cancel()
         if self._subscriptions is not None:
             self._subscriptions.close()
-        if self.app.channel is not None:
-            await in_trio(self.app.channel.aclose())
-        (self.endpoints.paths.directory / TOKEN_FILE).unlink(missing_ok=True)
-        remove_directory(self.endpoints.paths.directory)
+        for channel in (self.app.channel, self.app.grpc_channel):
+            if channel is not None:
+                await in_trio(channel.aclose())
+        self.endpoints.remove()
 
     async def _listen(self, serving: Serving, host: Host) -> None:
-        spec, paths = self.app.spec, self.endpoints.paths
-        wanted = ownership(spec.sockets.owner, spec.sockets.group, spec.sockets.mode)
-        make_directory(paths.directory, wanted)
-        token = spec.api_token.encode() if spec.api_token else None
-        for path, only_http2 in ((paths.http, False), (paths.grpc, True)):
-            file = bind_unix(path, wanted)
-            self._files.append(file)
-            listener = Listener(self.app, serving, only_http2=only_http2, token=token)
+        for bound in self.endpoints.bind():
+            listener = Listener(self.app, bound.serving or serving, only_http2=bound.only_http2, token=bound.token)
             self.listeners.append(listener)
-            self._servers.append(await host.from_asyncio(host.loop.create_unix_server(listener, sock=file.sock)))
-        if spec.loopback is not None:
-            await self._listen_on_loopback(spec, spec.loopback, serving, host)
-
-    async def _listen_on_loopback(self, spec: AppSpec, loopback: LoopbackSpec, serving: Serving, host: Host) -> None:
-        """TCP has no peer credentials, so a token is mandatory there."""
-        self.endpoints.token = token = loopback.token or spec.api_token or secrets.token_urlsafe(24)
-        _write_token(self.endpoints.paths.directory / TOKEN_FILE, token)
-        ports = []
-        for port, only_http2 in ((loopback.http_port, False), (loopback.grpc_port, True)):
-            sock = bind_loopback(port)
-            listener = Listener(self.app, serving, only_http2=only_http2, token=token.encode())
-            self.listeners.append(listener)
-            self._servers.append(await host.from_asyncio(host.loop.create_server(listener, sock=sock)))
-            ports.append(sock.getsockname()[1])
-        self.endpoints.http_port, self.endpoints.grpc_port = ports
+            make = host.loop.create_unix_server if bound.sock.family is AF_UNIX else host.loop.create_server
+            self._servers.append(await host.from_asyncio(make(listener, sock=bound.sock)))
 
     async def _await_channel(self, address: Address) -> None:
         """Dial the app until it listens; then it is ready."""
@@ -174,24 +138,17 @@ async def _dial(address: Address) -> None:
     await stream.aclose()
 
 
-def make_channel(spec: AppSpec, host: Host) -> HttpChannel | None:
+def make_channel(spec: AppSpec, host: Host) -> HttpChannel | GrpcChannel | None:
     """How the daemon calls the app.
 
     Raises ValueError for an address or a protocol it cannot call.
     """
-    if spec.channel is None:
-        return None
-    if spec.channel.protocol is not AppProtocol.HTTP:
-        protocol = spec.channel.protocol.value
-        raise ValueError(f"app {spec.app_id}: channel protocol {protocol} is not served yet: use http")
-    return HttpChannel(spec.channel, host.loop)
-
-
-def _write_token(path: Path, token: str) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token)
-    parent = path.parent.stat()
-    if os.geteuid() == 0:
-        os.chown(path, parent.st_uid, parent.st_gid)
+    match spec.channel:
+        case None:
+            return None
+        case ChannelSpec(protocol=AppProtocol.HTTP):
+            return HttpChannel(spec.channel, host.loop)
+        case ChannelSpec(protocol=AppProtocol.GRPC):
+            return GrpcChannel(spec.channel, host.loop)
+        case ChannelSpec(protocol=protocol):
+            raise ValueError(f"app {spec.app_id}: channel protocol {protocol.value} is not served yet: use http")

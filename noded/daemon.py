@@ -16,7 +16,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -27,11 +28,13 @@ from noded import http_heads
 from noded.app import App
 from noded.attachment import Attachment, Site, make_channel
 from noded.backends import Backends
+from noded.channel_grpc import GrpcChannel
 from noded.config.catalogue import Catalogue
 from noded.config.instantiate import default_resources
-from noded.config.load import load_resources
+from noded.config.load import Loaded, load_resources
 from noded.config.records import AppSpec, Resources, Settings
 from noded.dispatch import Dispatcher
+from noded.endpoints import Endpoints, NodeEndpoints
 from noded.host import SWITCH_INTERVAL_SECONDS, Host
 from noded.node import Node
 from noded.notify import Notifier
@@ -46,6 +49,8 @@ from tenancy.tenant import NO_QUOTA, Quota, Tenants
 
 log = logging.getLogger("noded")
 
+FORCED_SECONDS = 0.1
+"""How long an app that wants to leave at once has to read the answer to that. daprd exits after as long."""
 GC_THRESHOLDS = (50_000, 20, 50)
 """The data path makes few cycles; Python's default would look for them seventy times as often."""
 
@@ -87,22 +92,30 @@ class Daemon:
         """Run until SIGTERM or SIGINT. Raises SocketError when another daemon has the directories."""
         locks = [DirectoryLock(self.settings.state_dir, "state directory")]
         locks.insert(0, DirectoryLock(self.settings.run_dir, "run directory"))
+        try:
+            async with self._at_work(partial(NodeEndpoints.of, run_dir=self.settings.run_dir)):
+                await self._serve(Notifier())
+        finally:
+            for lock in locks:
+                lock.release()
+            log.info("stopped")
+
+    @asynccontextmanager
+    async def _at_work(self, endpoints: Callable[[AppSpec], Endpoints]) -> AsyncIterator[None]:
+        """Components can open and apps be attached, until the block ends."""
         _prepare_process()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                self._site = Site(self.serving, self.host, self.settings.run_dir, nursery)
+                self._site = Site(self.serving, self.host, endpoints, nursery)
                 self.backends = Backends(nursery, self.tenants.books, self._surroundings)
                 self.backends.on_ready = partial(nursery.start_soon, self._rebind)
                 nursery.start_soon(self._tick)
-                await self._serve(Notifier())
+                yield
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
                 await self.backends.aclose()
-            for lock in locks:
-                lock.release()
-            log.info("stopped")
 
     async def _serve(self, notifier: Notifier) -> None:
         self.host.on_signal(signal.SIGTERM, self.stopping.set)
@@ -173,8 +186,10 @@ class Daemon:
     async def _attach(self, spec: AppSpec) -> Attachment:
         channel = make_channel(spec, self.host)
         tenant = self.tenants.attach(spec.namespace, spec.app_id, spec.limits)
-        app = App(spec, tenant, self.node, channel, self.settings.max_body_bytes)
+        http, grpc = (channel, None) if not isinstance(channel, GrpcChannel) else (None, channel)
+        app = App(spec, tenant, self.node, http, self.settings.max_body_bytes, grpc)
         app.leave = partial(self._nursery.start_soon, self._leave, app)
+        app.leave_now = partial(self._nursery.start_soon, self._leave, app, FORCED_SECONDS)
         try:
             await self.backends.bind(app, self.resources.components)
             attachment = await Attachment.open(app, self._site, self.resources.subscriptions)
@@ -195,11 +210,11 @@ class Daemon:
         self.tenants.detach(app.tenant)
         log.info("app %s detached", app.tenant.id)
 
-    async def _leave(self, app: App) -> None:
+    async def _leave(self, app: App, drain_seconds: float | None = None) -> None:
         """The app asked to be let go."""
         attachment = self.attachments.get((app.namespace, app.app_id))
         if attachment is not None and attachment.app is app:
-            await self._detach(attachment)
+            await self._detach(attachment, drain_seconds)
 
     # Resources.
 
@@ -215,17 +230,20 @@ class Daemon:
             log.error("resources: %s", problem)
         for warning in loaded.warnings:
             log.warning("resources: %s", warning)
-        resources = self._catalogue.merge(loaded)
-        defaults = default_resources(self.settings.state_dir).components
-        if not resources.components and (not loaded.problems or self.resources.components == defaults):
-            resources = replace(resources, components=defaults)
-        self.resources = resources
+        self.resources = resources = self._adopt(self._catalogue.merge(loaded), loaded)
         self._apply_quotas(resources)
         await self.backends.configure(resources.components)
         for attachment in tuple(self.attachments.values()):
             await self.backends.bind(attachment.app, resources.components)
             attachment.reload(resources.subscriptions)
         await self._apply_apps(resources.apps)
+
+    def _adopt(self, resources: Resources, loaded: Loaded) -> Resources:
+        """What resources come to hold here: with no component at all, the default ones."""
+        defaults = default_resources(self.settings.state_dir).components
+        if not resources.components and (not loaded.problems or self.resources.components == defaults):
+            return replace(resources, components=defaults)
+        return resources
 
     def _apply_quotas(self, resources: Resources) -> None:
         now = time.perf_counter()

@@ -88,13 +88,14 @@ def app_view(daemon: "Daemon", attachment: "Attachment") -> AppView:
     """One attached app."""
     app, endpoints = attachment.app, attachment.endpoints
     listing = app.subscriptions.listing() if app.subscriptions else []
+    paths = endpoints.paths
     return AppView(
         app.namespace,
         app.app_id,
         app.ready,
         app.spec.channel.address if app.spec.channel else "",
-        str(endpoints.paths.http),
-        str(endpoints.paths.grpc),
+        str(paths.http) if paths else "",
+        str(paths.grpc) if paths else "",
         app.tenant.gate.app.used["connections"],
         sorted([*app.state, *app.pubsub]),
         [f"{each['pubsubname']}/{each['topic']}" for each in listing],

@@ -6,10 +6,14 @@ never stops the daemon.
 
 from google.protobuf.empty_pb2 import Empty
 
+from noded.app import App
 from noded.calls import NO_CONTENT, GrpcCall, HttpCall, Reply
 from noded.errors import HEALTH_APPID_NOT_MATCH, HEALTH_NOT_READY
 from noded.proto import metadata_pb2
 from noded.query import pairs
+
+FORCE = b"dapr-force-shutdown"
+"""Header or metadata entry; `true` in any case."""
 
 
 async def healthz_http(call: HttpCall) -> Reply:
@@ -28,12 +32,19 @@ async def outbound_http(call: HttpCall) -> Reply:
 
 
 async def shutdown_http(call: HttpCall) -> Reply:
-    """`POST shutdown`: detach the app once this is answered."""
-    call.app.leave()
+    """`POST shutdown`: detach the app once this is answered; forced, without waiting for what is under way."""
+    _leave(call.app, call.header(FORCE))
     return NO_CONTENT
 
 
 async def shutdown_grpc(call: GrpcCall, request: metadata_pb2.ShutdownRequest) -> Empty:
-    """Shutdown: detach the app once this is answered."""
-    call.app.leave()
+    """Shutdown: as on HTTP."""
+    _leave(call.app, call.header(FORCE))
     return Empty()
+
+
+def _leave(app: App, forced: bytes | None) -> None:
+    if forced is not None and forced.lower() == b"true":
+        app.leave_now()
+    else:
+        app.leave()
