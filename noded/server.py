@@ -301,8 +301,9 @@ class Connection(asyncio.Protocol):
         """Feed what came while stalled, ahead of what waits its turn; then read on."""
         while self._stash and not self._stalls:
             stash, self._stash = self._stash, []
+            self._unparsed += sum(map(len, stash))
             for data in stash:
-                self.feed(data)
+                self.feed_kept(data)
         if self._paused and not self._unparsed and not self._stalls:
             self._serving.turns.hold(self._turn, self)
 
