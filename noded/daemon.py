@@ -272,8 +272,9 @@ class Daemon:
         try:
             await self._attach(spec)
         except (OSError, ValueError, RuntimeError) as error:
-            log.error("app %s of namespace %s is not attached: %s", spec.app_id, spec.namespace, error)  # noqa: TRY400
-            self.problems += (f"app {spec.namespace}/{spec.app_id}: {error}",)
+            name = f"{spec.namespace}/{spec.app_id}"
+            log.error("app %s is not attached: %s", name, error)  # noqa: TRY400 - no bug
+            self.problems += (f"app {name}: {error}",)
 
     async def _rebind(self) -> None:
         """A component opened late: give it to the apps."""

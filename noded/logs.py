@@ -2,7 +2,7 @@
 
 A line is written at once and whole, so a log ends readable however the process does. Text that came from outside
 stays on its line: control characters are escaped. Fields: time (UTC), level, logger, msg, then what the event adds
-(`app`, for one), and `traceback` for a bug.
+(`app`, for one), and `traceback` for a bug. A message that begins with "app %s" names its app: JSON has it as `app`.
 """
 
 import json
@@ -19,6 +19,8 @@ REPEATS = 20
 """So many lines of one warning in REPEAT_SECONDS; more are counted and told by the next one's `suppressed`."""
 MAX_WARNINGS = 1000
 """Different warnings that are counted."""
+
+OF_APP = "app %s"
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(0x80, 0xA0))} | {
@@ -52,6 +54,8 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Lay out one event."""
         told = {"time": _time(record), "level": _level(record), "logger": record.name, "msg": record.getMessage()}
+        if str(record.msg).startswith(OF_APP) and isinstance(record.args, tuple):
+            told["app"] = str(record.args[0])
         told |= _extras(record)
         if found := _traceback(record):
             told["traceback"] = found

@@ -37,16 +37,23 @@ def test_text_line_has_time_level_logger_message_and_fields() -> None:
 
 def test_json_line_has_the_same_as_fields() -> None:
     """One object: time, level, logger, msg, and what the event adds."""
-    line = JsonLines().format(record("app %s attached", "a", app="default/a", count=3))
+    line = JsonLines().format(record("delivered to %s", "a", app="default/a", count=3))
 
     assert json.loads(line) == {
         "time": "1970-01-01T00:00:00.250Z",
         "level": "info",
         "logger": "noded.apps",
-        "msg": "app a attached",
+        "msg": "delivered to a",
         "app": "default/a",
         "count": 3,
     }
+
+
+def test_message_of_an_app_names_it_as_a_field() -> None:
+    """What happens to an app can be found by its name, whoever writes the line."""
+    told = json.loads(JsonLines().format(record("app %s attached", "default/a")))
+
+    assert (told["app"], told["msg"]) == ("default/a", "app default/a attached")
 
 
 def test_traceback_is_a_field_in_json(failed: logging.LogRecord) -> None:
