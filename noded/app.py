@@ -78,6 +78,7 @@ class App:
         "known_lines",
         "leave",
         "leave_now",
+        "leave_now",
         "metadata",
         "node",
         "pubsub",
@@ -115,6 +116,8 @@ class App:
         self._max_body_bytes = max_body_bytes
         self.leave: Callable[[], None] = _nothing
         """Ask the daemon to detach this app soon."""
+        self.leave_now: Callable[[], None] = _nothing
+        """The same, without waiting for what is under way."""
         self.leave_now: Callable[[], None] = _nothing
         """The same, without waiting for what is under way."""
         self.known_heads = KnownHeads()
