@@ -22,6 +22,7 @@ from noded.config.values import (
     parse_count,
     parse_duration,
     parse_id,
+    parse_match,
     parse_mode,
     parse_port,
     parse_quantity,
@@ -121,6 +122,7 @@ BOOL = Text("true or false", parse_bool)
 NAME = Text("text without / % ||", _name)
 APP_ID = Text("letters, digits, - and _, at most 63", _app_id)
 NAMESPACE = Text("a DNS label: a-z, 0-9 and -, at most 63", _namespace)
+MATCH = Text('a CEL expression over event, as event.type == "order"', parse_match)
 DURATION = Text("a Go duration, as 500ms, 5s, 1h2m3.5s", parse_duration)
 COUNT = Text("a whole number from 1", parse_count)
 AMOUNT = Text("a whole number from 0, as 500, 10k", parse_quantity)
@@ -208,7 +210,7 @@ SUBSCRIPTION_V1 = _resource(
     scopes=_SCOPES,
 )
 
-_RULE = Shape({"match": Field(STRING, required=True), "path": Field(STRING, required=True)}, RouteRule)
+_RULE = Shape({"match": Field(MATCH, required=True), "path": Field(STRING, required=True)}, RouteRule)
 
 
 def _routes(rules: tuple[RouteRule, ...] = (), default: str | None = None) -> tuple[RouteRule, ...]:

@@ -4,6 +4,8 @@ import math
 import re
 from decimal import Decimal
 
+from noded.runtime.match import check_match
+
 TRUE = frozenset({"true", "yes", "on", "y"})
 FALSE = frozenset({"false", "no", "off", "n"})
 
@@ -49,6 +51,13 @@ def parse_text(text: str) -> str:
     if not text.isprintable():
         raise ValueError("holds a control character")
     return text
+
+
+def parse_match(text: str) -> str:
+    """Take a routing rule's CEL expression that compiles and whose cost is bounded."""
+    if not text.strip():
+        raise ValueError("is empty")
+    return check_match(text)
 
 
 def parse_quantity(text: str) -> int:

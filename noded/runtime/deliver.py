@@ -77,7 +77,7 @@ class HttpSubscription:
                 event = events.read(message)
         except NotAnEvent:
             return Outcome.DROPPED
-        target = self._routes.choose(event)
+        target = self._routes.choose(event, message, body)
         if target is None or (event.expiration is not None and event.has_expired(time.time())):
             return Outcome.DROPPED
         self._usage.delivered += 1

@@ -10,11 +10,12 @@ from typing import Any
 
 import trio
 
-from noded.app import App
+from noded.app import App, PubSubBinding
 from noded.channel_contract import ChannelError
 from noded.config.records import SubscriptionSpec
 from noded.lanes import in_trio
 from noded.runtime.deliveries import Deliveries
+from noded.runtime.match import BadMatch
 from noded.runtime.subscription import TopicSubscription
 from noded.runtime.subscription_list import Key, Kind, MalformedSubscriptions, Wanted, describe, parse, wanted
 
@@ -149,13 +150,20 @@ class Subscriptions:
             log.warning(
                 "app %s: may not subscribe to topic %s of %s", self._app.tenant.id, want.spec.topic, binding.name
             )
-        else:
+        elif (subscription := self._made(binding, want)) is not None:
             assert self._nursery is not None
-            self._open[key] = subscription = TopicSubscription(self._app, binding, want, self.deliveries)
+            self._open[key] = subscription
             self._nursery.start_soon(subscription.establish, current)
             return
         if current is not None:
             self._open.pop(key).close()
+
+    def _made(self, binding: PubSubBinding, want: Wanted) -> TopicSubscription | None:
+        try:
+            return TopicSubscription(self._app, binding, want, self.deliveries)
+        except BadMatch as error:
+            log.warning("app %s: subscription to %s: a rule %s", self._app.tenant.id, want.spec.topic, error)
+            return None
 
     def _task(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as a task that ends with the subscriptions, at the latest."""

@@ -219,9 +219,10 @@ def test_subscription_v2_keeps_its_rules_in_order_and_the_default_last(tmp_path:
     """Rules are tried in order, the default after them."""
     head = "apiVersion: dapr.io/v2alpha1\nkind: Subscription\nmetadata: {name: s}\n"
     text = head + "spec: {topic: t, pubsubname: p, routes: %s}\n"
-    loaded = load(tmp_path, text % "{default: /d, rules: [{match: a, path: /a}, {match: b, path: /b}]}")
+    loaded = load(tmp_path, text % "{default: /d, rules: [{match: event.a, path: /a}, {match: event.b, path: /b}]}")
 
-    assert (RouteRule("a", "/a"), RouteRule("b", "/b"), RouteRule("", "/d")) == loaded.resources.subscriptions[0].rules
+    rules = (RouteRule("event.a", "/a"), RouteRule("event.b", "/b"), RouteRule("", "/d"))
+    assert rules == loaded.resources.subscriptions[0].rules
     assert only_problem(load(tmp_path, text % "{}"))[:2] == (1, "spec.routes")
 
 
@@ -462,3 +463,22 @@ def test_arbitrary_values_in_known_kinds_give_problems_or_records(
     count = sum(len(each.records) for each in loaded.files)
     assert count or loaded.problems or loaded.warnings
     assert all(each.good == (not loaded.problems) for each in loaded.files)
+
+
+@pytest.mark.parametrize(
+    ("match", "problem"),
+    [
+        ("event.type ==", "1:14: Syntax error"),
+        ("evnt.type == 1", "1:5: undeclared reference to 'evnt.type'"),
+        ("event.i.all(x, x == event.y)", "looks at event again for each element of all"),
+    ],
+)
+def test_a_routing_rule_is_compiled_when_it_is_read(tmp_path: Path, match: str, problem: str) -> None:
+    """An expression that cannot be used is told with its file and line, and with its own line and column."""
+    head = "apiVersion: dapr.io/v2alpha1\nkind: Subscription\nmetadata: {name: s}\nspec:\n  topic: t\n  pubsubname: p\n"
+    loaded = load(tmp_path, f"{head}  routes:\n    rules:\n    - match: {match}\n      path: /a\n")
+
+    (told,) = loaded.problems
+    assert (told.line, told.field) == (9, "spec.routes.rules[0].match")
+    assert problem in told.message
+    assert loaded.resources.subscriptions == ()
