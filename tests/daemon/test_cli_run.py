@@ -181,14 +181,13 @@ def test_no_daemon_is_told_with_how_to_start_one(tmp_path: Path) -> None:
 
 
 def test_refusals_of_the_daemon_are_told(daemon: Daemon) -> None:
-    """An app id or a port that is taken, a protocol that is not served: one line, and nothing runs."""
+    """An app id or a port that is taken: one line, and nothing runs."""
     with started(*run_flags(daemon, "twice"), FOREVER) as process:
         assert line(process) == "runs"
         port = next(each["httpPort"] for each in asked(daemon, "apps") if each["appId"] == "twice")
         for flags, told in (
             (run_flags(daemon, "twice"), "twice"),
             (run_flags(daemon, "other", "--http-port", str(port)), str(port)),
-            (run_flags(daemon, "other", "--app-port", "1", "--app-protocol", "grpc"), "grpc"),
         ):
             done = noded(*flags, "print('ran')")
 

@@ -126,6 +126,12 @@ def test_what_a_killed_daemon_left_is_taken_over() -> None:
             end(second)
 
 
+def test_daemon_that_is_still_starting_is_waited_for() -> None:
+    """Who asks while the operator's side is being loaded waits for it, and is not told that nobody is there."""
+    with running_daemon({"a.yaml": APP % ("a", 5)}, {"a": "default"}) as daemon:
+        assert [each["appId"] for each in asked(daemon, "apps")] == ["a"]
+
+
 def test_without_resources_there_are_a_store_and_a_broker(short_path: Path) -> None:
     """Without resources noded starts with what `dapr init` names; with --log-as-json each line is an object."""
     flags = ("--run-dir", short_path / "run", "--state-dir", short_path / "state", "--log-as-json")
