@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from components.contract import PubSub, StateStore
 from noded.channel_contract import AppChannel
+from noded.channel_grpc import GrpcChannel
 from noded.config.records import AppSpec
 from noded.known_lines import KnownLines
 from noded.wire.known_heads import KnownHeads
@@ -72,6 +73,7 @@ class App:
     __slots__ = (
         "_max_body_bytes",
         "channel",
+        "grpc_channel",
         "known_heads",
         "known_lines",
         "leave",
@@ -87,20 +89,28 @@ class App:
         "turn",
     )
 
-    def __init__(
-        self, spec: AppSpec, tenant: Tenant, node: "Node", channel: AppChannel | None, max_body_bytes: int = 4 << 20
+    def __init__(  # noqa: PLR0913, PLR0917 - what an app is made of
+        self,
+        spec: AppSpec,
+        tenant: Tenant,
+        node: "Node",
+        channel: AppChannel | None,
+        max_body_bytes: int = 4 << 20,
+        grpc_channel: GrpcChannel | None = None,
     ) -> None:
         self.spec = spec
         self.tenant = tenant
         self.node = node
         self.channel = channel
-        """None: the app only calls."""
+        """To an app that speaks HTTP."""
+        self.grpc_channel = grpc_channel
+        """To one that speaks gRPC. One that has neither channel only calls."""
         self.state: dict[str, StateBinding] = {}
         self.pubsub: dict[str, PubSubBinding] = {}
         self.metadata: dict[str, str] = {}
         """What the app PUT to /v1.0/metadata."""
         self.subscriptions: AppSubscriptions | None = None
-        self.ready = channel is None
+        self.ready = channel is None and grpc_channel is None
         """Whether the app was seen to answer on its channel; one that has none is always ready."""
         self._max_body_bytes = max_body_bytes
         self.leave: Callable[[], None] = _nothing

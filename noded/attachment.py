@@ -12,8 +12,9 @@ from typing import Protocol
 import trio
 
 from noded.app import App
-from noded.channel import Address, HttpChannel
-from noded.config.records import AppProtocol, AppSpec, SubscriptionSpec
+from noded.channel import Address, HttpChannel, parse_address
+from noded.channel_grpc import GrpcChannel
+from noded.config.records import AppProtocol, AppSpec, ChannelSpec, SubscriptionSpec
 from noded.endpoints import Endpoints
 from noded.host import Host
 from noded.lanes import in_trio
@@ -65,8 +66,8 @@ class Attachment:
         made._subscriptions = held = Subscriptions(app)
         app.subscriptions = held
         held.open(subscriptions, site.nursery)
-        if isinstance(app.channel, HttpChannel):
-            site.nursery.start_soon(made._await_channel, app.channel.address)
+        if app.spec.channel is not None:
+            site.nursery.start_soon(made._await_channel, parse_address(app.spec.channel.address))
         return made
 
     def stop_listening(self) -> None:
@@ -89,8 +90,9 @@ class Attachment:
         self._scope.cancel()
         if self._subscriptions is not None:
             self._subscriptions.close()
-        if self.app.channel is not None:
-            await in_trio(self.app.channel.aclose())
+        for channel in (self.app.channel, self.app.grpc_channel):
+            if channel is not None:
+                await in_trio(channel.aclose())
         self.endpoints.remove()
 
     async def _listen(self, serving: Serving, host: Host) -> None:
@@ -136,14 +138,17 @@ async def _dial(address: Address) -> None:
     await stream.aclose()
 
 
-def make_channel(spec: AppSpec, host: Host) -> HttpChannel | None:
+def make_channel(spec: AppSpec, host: Host) -> HttpChannel | GrpcChannel | None:
     """How the daemon calls the app.
 
     Raises ValueError for an address or a protocol it cannot call.
     """
-    if spec.channel is None:
-        return None
-    if spec.channel.protocol is not AppProtocol.HTTP:
-        protocol = spec.channel.protocol.value
-        raise ValueError(f"app {spec.app_id}: channel protocol {protocol} is not served yet: use http")
-    return HttpChannel(spec.channel, host.loop)
+    match spec.channel:
+        case None:
+            return None
+        case ChannelSpec(protocol=AppProtocol.HTTP):
+            return HttpChannel(spec.channel, host.loop)
+        case ChannelSpec(protocol=AppProtocol.GRPC):
+            return GrpcChannel(spec.channel, host.loop)
+        case ChannelSpec(protocol=protocol):
+            raise ValueError(f"app {spec.app_id}: channel protocol {protocol.value} is not served yet: use http")

@@ -28,6 +28,7 @@ from noded import http_heads
 from noded.app import App
 from noded.attachment import Attachment, Site, make_channel
 from noded.backends import Backends
+from noded.channel_grpc import GrpcChannel
 from noded.config.catalogue import Catalogue
 from noded.config.instantiate import default_resources
 from noded.config.load import Loaded, load_resources
@@ -185,7 +186,8 @@ class Daemon:
     async def _attach(self, spec: AppSpec) -> Attachment:
         channel = make_channel(spec, self.host)
         tenant = self.tenants.attach(spec.namespace, spec.app_id, spec.limits)
-        app = App(spec, tenant, self.node, channel, self.settings.max_body_bytes)
+        http, grpc = (channel, None) if not isinstance(channel, GrpcChannel) else (None, channel)
+        app = App(spec, tenant, self.node, http, self.settings.max_body_bytes, grpc)
         app.leave = partial(self._nursery.start_soon, self._leave, app)
         app.leave_now = partial(self._nursery.start_soon, self._leave, app, FORCED_SECONDS)
         try:

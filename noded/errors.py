@@ -206,6 +206,10 @@ PROXY_NO_APP_ID = ErrorRow(
     "cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata",
 )
 """A foreign gRPC service is another app's, and no app was named; gRPC only."""
+PROXY_FAILED = ErrorRow("ERR_DIRECT_INVOKE", 500, Grpc.UNKNOWN, "{text}")
+"""A call to another app's own gRPC service that found no app to go to; gRPC only."""
+MALFORMED_RESPONSE = ErrorRow("ERR_MALFORMED_RESPONSE", 500, Grpc.INTERNAL, "{text}")
+"""A gRPC app's error that JSON cannot tell; HTTP only."""
 QUOTA_EXCEEDED = ErrorRow("ERR_QUOTA_EXCEEDED", 429, Grpc.RESOURCE_EXHAUSTED, "{text}")
 
 # State.

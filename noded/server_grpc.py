@@ -26,6 +26,7 @@ from noded.errors import (
     ApiError,
     Grpc,
 )
+from noded.grpc_proxy import Proxied, Proxying, open_proxied, read_proxied
 from noded.grpc_stream import ServerStream
 from noded.grpc_table import GrpcMethod
 from noded.lanes import NotInline
@@ -45,6 +46,8 @@ from noded.wire.http2 import HeaderBlock
 from tenancy.fairness import Turns
 
 SERVICE = b"/dapr.proto.runtime.v1.Dapr/"
+_OWN_SERVICES = (SERVICE, b"/TaskHubSidecarService/")
+"""Whose methods are never another app's."""
 
 
 class Head(Struct):
@@ -56,6 +59,8 @@ class Head(Struct):
     metadata: tuple[Header, ...]
     timeout_seconds: float | None
     encoding: bytes
+    proxied: Proxied | None = None
+    """Set where it is a call to another app's own service."""
 
 
 class GrpcDispatcher:
@@ -70,6 +75,8 @@ class GrpcDispatcher:
         self._methods = methods
         self.turns = turns
         self.call_later = call_later
+        invoke = methods.get(SERVICE + b"InvokeService")
+        self._proxying = Proxying(turns, call_later, 0 if invoke is None else invoke.index)
 
     def open(self, token: bytes | None, wire: Http2Wire, stream_id: int, block: HeaderBlock) -> Stream | None:
         """Take a stream that begins a gRPC call; None: it is plain HTTP."""
@@ -85,6 +92,8 @@ class GrpcDispatcher:
 
     def _open_other(self, wire: Http2Wire, stream_id: int, head: Head) -> Stream | None:
         error = head.refused
+        if error is None and head.proxied is not None:
+            return open_proxied(self._proxying, wire, stream_id, head.proxied, head.timeout_seconds)
         app = wire.link.app
         if error is None and head.method is not None:
             refusal = app.tenant.gate.acquire("streams")
@@ -125,17 +134,20 @@ class GrpcDispatcher:
         path = fields.get(b":path", b"")
         method = self._methods.get(path)
         refused = None
+        proxied = None
         timeout = None
         if token is not None and not compare_digest(fields.get(b"dapr-api-token", b""), token):
             refused = UNAUTHORIZED.error(metadata={"http.code": "401", "http.error_message": "Unauthorized"})
+        elif method is None and path.startswith(_OWN_SERVICES):
+            refused = GRPC_UNSERVED.error(method=path.decode("latin-1"))
         elif method is None:
-            refused = GRPC_UNSERVED.error(method=path.decode("latin-1")) if path.startswith(SERVICE) else None
-            refused = refused or PROXY_NO_APP_ID.error()
+            proxied = read_proxied(block.headers)
+            refused = None if proxied else PROXY_NO_APP_ID.error()
         try:
             timeout = parse_timeout(fields[b"grpc-timeout"]) if b"grpc-timeout" in fields else None
         except GrpcWireError as error:
             refused = refused or GRPC_UNREADABLE.error(text=error)
-        return Head(method, refused, metadata, timeout, fields.get(b"grpc-encoding", b"identity"))
+        return Head(method, refused, metadata, timeout, fields.get(b"grpc-encoding", b"identity"), proxied)
 
 
 class UnaryCall:

@@ -92,10 +92,11 @@ class Http2Wire:
             self.lost()
             self.link.shut()
 
-    def flush(self) -> None:
-        """Send what an answer outside `feed` left to send."""
-        if not self._feeding and (out := self.codec.take_output()):
-            self.link.send(out)
+    def flush(self) -> bool:
+        """Send what an answer outside `feed` left to send. False: the peer reads slowly."""
+        if self._feeding or not (out := self.codec.take_output()):
+            return True
+        return self.link.send(out)
 
     def lost(self) -> None:
         """The connection is gone: so is every stream."""

@@ -4,7 +4,9 @@ A request and an answer that are whole at once, as most are, cost one write each
 other operation's ends here too. Source: dapr-api.md 1.7; daprd 1.18 pkg/api/http/directmessaging.go.
 """
 
+from noded.api import invoke_grpc_app
 from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
+from noded.api.invoke_identity import find_grpc_app, identity_headers
 from noded.api.invoke_target import InvalidTarget, Target, find_target, request_path, split_app
 from noded.app import App
 from noded.calls import Exchange, Header, HttpCall, Reply
@@ -44,6 +46,10 @@ def _begin(call: HttpCall) -> None:
         raise DIRECT_INVOKE_NO_APP_ID.error()
     if call.too_large:
         raise DIRECT_INVOKE.error(id=target.app, error="stream too large")
+    grpc_app = find_grpc_app(call.app, target.app)
+    if grpc_app is not None:
+        invoke_grpc_app.from_http(call, grpc_app, target, headers)
+        return
     path, callee, channel = resolve(call.app, target, call.method)
     traceparent = headers.traceparent or new_traceparent(call.app.node.tracing_sampling_rate)
     forwarded = headers.forwarded
@@ -79,19 +85,6 @@ def resolve(caller: App, target: Target, verb: bytes) -> tuple[bytes, App, HttpC
         text = _GRPC_ERROR.format(code="InvalidArgument", text="invalid HTTP verb")
         raise DIRECT_INVOKE.error(id=target.app, error=text)
     return path, callee, channel
-
-
-def identity_headers(caller: App, callee: App) -> list[Header]:
-    """Who calls whom, and the callee's own token if it has one."""
-    headers = [
-        (b"dapr-caller-app-id", caller.app_id.encode()),
-        (b"dapr-caller-namespace", caller.namespace.encode()),
-        (b"dapr-callee-app-id", callee.app_id.encode()),
-    ]
-    token = callee.spec.app_token
-    if token:
-        headers.append((b"dapr-api-token", token.encode()))
-    return headers
 
 
 def channel_failed(caller: App, callee: App, named: str, error: ChannelError) -> ApiError:

@@ -6,8 +6,10 @@ Source: dapr-api.md 2.2, 2.3; daprd 1.18 pkg/api/grpc/grpc.go, pkg/messaging/v1/
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-from noded.api.invoke import ANSWER_SECONDS, channel_failed, identity_headers, resolve
+from noded.api import invoke_grpc_app
+from noded.api.invoke import ANSWER_SECONDS, channel_failed, resolve
 from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
+from noded.api.invoke_identity import find_grpc_app, identity_headers
 from noded.api.invoke_target import Target
 from noded.calls import GrpcCall, Header
 from noded.channel_contract import AppResponse, ChannelError
@@ -61,6 +63,9 @@ async def invoke_service(call: GrpcCall, request: invoke_pb2.InvokeServiceReques
     message = request.message
     if not request.id:
         raise DIRECT_INVOKE.error(id="", error="app id is empty")
+    grpc_app = find_grpc_app(call.app, request.id)
+    if grpc_app is not None:
+        return await invoke_grpc_app.from_grpc(call, grpc_app, request)
     if not message.HasField("http_extension"):
         text = "rpc error: code = InvalidArgument desc = missing HTTP extension field"
         raise DIRECT_INVOKE.error(id=request.id, error=text)

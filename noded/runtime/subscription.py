@@ -8,6 +8,7 @@ from components.contract import ComponentError, SubscribeRequest, SubscriptionHa
 from noded.app import App, PubSubBinding
 from noded.lanes import in_trio
 from noded.runtime.deliver import HttpSubscription
+from noded.runtime.deliver_grpc import GrpcSubscription
 from noded.runtime.deliveries import Deliveries
 from noded.runtime.subscription_list import Wanted
 
@@ -21,13 +22,14 @@ REOPEN_SECONDS = (1.0, 30.0)
 
 
 class TopicSubscription:
-    """A subscription of an HTTP app, counted among the tenant's while it is open."""
+    """A subscription of an app, counted among the tenant's while it is open."""
 
     def __init__(self, app: App, binding: PubSubBinding, want: Wanted, deliveries: Deliveries) -> None:
         self.wanted = want
         self._tenant = app.tenant
         self._binding = binding
-        self._consumer = HttpSubscription(app, binding, want.spec, deliveries)
+        kind = HttpSubscription if app.grpc_channel is None else GrpcSubscription
+        self._consumer = kind(app, binding, want.spec, deliveries)
         self._scope = trio.CancelScope()
         self._handle: SubscriptionHandle | None = None
         self._counted = False

@@ -12,8 +12,10 @@ import trio
 
 from noded.app import App, PubSubBinding
 from noded.channel_contract import ChannelError
+from noded.channel_grpc import GrpcChannel
 from noded.config.records import SubscriptionSpec
 from noded.lanes import in_trio
+from noded.runtime import subscriptions_grpc
 from noded.runtime.deliveries import Deliveries
 from noded.runtime.match import BadMatch
 from noded.runtime.subscription import TopicSubscription
@@ -93,7 +95,12 @@ class Subscriptions:
 
     async def _discover(self) -> None:
         """Ask the app for its topics until it answers. An app without a channel has streams only."""
-        if self._app.channel is None or not self._app.pubsub:
+        if not self._app.pubsub:
+            return
+        if self._app.grpc_channel is not None:
+            await self._ask_by_grpc(self._app.grpc_channel)
+            return
+        if self._app.channel is None:
             return
         status = await self._ask()
         for seconds in ASK_AGAIN_SECONDS:
@@ -118,6 +125,23 @@ class Subscriptions:
         self._answered = self._read(answer.status, answer.body)
         self._reconcile()
         return answer.status
+
+    async def _ask_by_grpc(self, channel: GrpcChannel) -> None:
+        """Ask once it can be reached, and act on what it says."""
+        wait, longest = ASK_SECONDS
+        listed: tuple[SubscriptionSpec, ...] | None = None
+        while listed is None:
+            try:
+                listed = await in_trio(subscriptions_grpc.ask(self._app, channel, ANSWER_SECONDS))
+            except MalformedSubscriptions as error:
+                log.warning("app %s: ListTopicSubscriptions: %s", self._app.tenant.id, error)
+                listed = ()
+            if listed is None:
+                await trio.sleep(wait)
+                wait = min(wait * 2, longest)
+        self._app_answered = True
+        self._answered = listed
+        self._reconcile()
 
     def _read(self, status: int, body: bytes) -> tuple[SubscriptionSpec, ...]:
         if status == 200:

@@ -1,0 +1,27 @@
+"""Who calls whom: what every invocation tells the app it calls, whatever that speaks. Source: dapr-api.md 1.7."""
+
+from noded.api.invoke_target import InvalidTarget, split_app
+from noded.app import App
+from noded.calls import Header
+
+
+def find_grpc_app(caller: App, named: str) -> App | None:
+    """The app that `named` means to the caller, if it is one that speaks gRPC."""
+    try:
+        callee = caller.node.find(*split_app(named, caller.namespace))
+    except InvalidTarget:
+        return None
+    return callee if callee is not None and callee.grpc_channel is not None else None
+
+
+def identity_headers(caller: App, callee: App) -> list[Header]:
+    """Who calls whom, and the callee's own token if it has one."""
+    headers = [
+        (b"dapr-caller-app-id", caller.app_id.encode()),
+        (b"dapr-caller-namespace", caller.namespace.encode()),
+        (b"dapr-callee-app-id", callee.app_id.encode()),
+    ]
+    token = callee.spec.app_token
+    if token:
+        headers.append((b"dapr-api-token", token.encode()))
+    return headers
