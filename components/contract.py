@@ -243,6 +243,8 @@ class Surroundings(Struct, frozen=True):
 
     run_soon: Callable[[Callable[[], None]], object]
     """Run a function on the loop's thread soon; callable from any thread."""
+    next_pass: Callable[[Callable[[], None]], object]
+    """Run a function in the loop's next pass, after what is ready now was read; only from the loop's thread."""
     call_later: Callable[[float, Callable[[], None]], "Timer"]
     """Run a function on the loop's thread after some seconds; only from the loop's thread."""
     now: Callable[[], float]

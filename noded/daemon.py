@@ -307,4 +307,6 @@ class Daemon:
 
     def _surroundings(self, ledger: Ledger) -> Surroundings:
         loop = self.host.loop
-        return Surroundings(loop.call_soon_threadsafe, loop.call_later, time.time, self.settings.state_dir, ledger)
+        return Surroundings(
+            loop.call_soon_threadsafe, loop.call_soon, loop.call_later, time.time, self.settings.state_dir, ledger
+        )

@@ -201,6 +201,7 @@ class PubSubNode:
         loop = self.host.loop
         return Surroundings(
             run_soon=loop.call_soon_threadsafe,
+            next_pass=loop.call_soon,
             call_later=lambda seconds, callback: loop.call_later(seconds / FASTER, callback),
             now=time.time,
             state_dir=root,

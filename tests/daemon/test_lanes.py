@@ -306,7 +306,7 @@ def test_the_daemons_own_stores_and_brokers_are_inline(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             assert nursery.child_tasks == frozenset()
         for type_ in STATE_STORES:
-            surroundings = Surroundings(_soon, _later, lambda: 0.0, tmp_path, Books().open_ledger())
+            surroundings = Surroundings(_soon, _soon, _later, lambda: 0.0, tmp_path, Books().open_ledger())
             store = open_state(type_, "s", {"connectionString": str(tmp_path / f"{type_}.db")}, surroundings)
             assert store.inline
             results: Ended = []

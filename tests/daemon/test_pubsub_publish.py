@@ -31,6 +31,7 @@ class Publisher:
     def __init__(self, tmp_path: Path, scopes: Mapping[str, str] | None = None) -> None:
         tenants = Tenants(operations=1, clock=lambda: 0.0)
         surroundings = Surroundings(
+            next_pass=lambda callback: callback(),
             run_soon=lambda callback: callback(),
             call_later=lambda _seconds, _callback: pytest.fail("nothing is retried here"),
             now=lambda: 0.0,

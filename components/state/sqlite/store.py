@@ -159,8 +159,12 @@ class SqliteStateStore:
         self._read_worker = self._write_worker if settings.path is None else Worker(f"sqlite-read-{name}")
         self._writer = Writer(connection, statements, self._write_worker, loop_side, self._name)
         self._reader = Reader(reading, statements, surroundings.run_soon, self._on_answered, self._name)
-        self._commits: Batches[Request] = Batches(self._write_worker, self._writer.commit, _GROUP_ITEMS, _GROUP_BYTES)
-        self._reads: Batches[Miss] = Batches(self._read_worker, self._reader.read, _READ_ITEMS, _READ_ITEMS)
+        self._commits: Batches[Request] = Batches(
+            self._write_worker, self._writer.commit, _GROUP_ITEMS, _GROUP_BYTES, surroundings.next_pass
+        )
+        self._reads: Batches[Miss] = Batches(
+            self._read_worker, self._reader.read, _READ_ITEMS, _READ_ITEMS, surroundings.next_pass
+        )
         if self._file is not None and not (counted or self._file.untouched):
             self._write_worker.run(self._writer.start_recount)
 

@@ -49,10 +49,18 @@ class Worker:
 class Batches(Generic[T]):
     """Gather items while the worker is busy; hand it all of them at once, within bounds."""
 
-    __slots__ = ("_most_bytes", "_most_items", "_scheduled", "_waiting", "_work", "_worker")
+    __slots__ = ("_most_bytes", "_most_items", "_next_pass", "_scheduled", "_waiting", "_work", "_worker")
 
-    def __init__(self, worker: Worker, work: Callable[[list[T]], None], most_items: int, most_bytes: int) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        work: Callable[[list[T]], None],
+        most_items: int,
+        most_bytes: int,
+        next_pass: Callable[[Job], object],
+    ) -> None:
         self._worker = worker
+        self._next_pass = next_pass
         self._work = work
         self._most_items = most_items
         self._most_bytes = most_bytes
@@ -64,12 +72,15 @@ class Batches(Generic[T]):
         self._waiting.append(item)
         if not self._scheduled:
             self._scheduled = True
-            self._worker.run(self._run)
+            self._next_pass(self._hand_over)  # once the loop has read whoever else is ready: they share the batch
 
     @property
     def waiting(self) -> bool:
         """Whether there is something no batch has taken yet."""
         return bool(self._waiting)
+
+    def _hand_over(self) -> None:
+        self._worker.run(self._run)
 
     def _run(self) -> None:
         batch = self._take()

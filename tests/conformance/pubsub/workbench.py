@@ -124,6 +124,7 @@ class Bench:
         # No broker keeps items, so none needs a ledger.
         surroundings = Surroundings(
             run_soon=lambda function: function(),
+            next_pass=lambda function: function(),
             call_later=clock.call_later,
             now=lambda: clock.now,
             state_dir=state_dir,

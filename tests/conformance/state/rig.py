@@ -62,6 +62,7 @@ class Rig:
     def surroundings(self) -> Surroundings:
         return Surroundings(
             run_soon=self._run_soon,
+            next_pass=self.loop.call_soon,
             call_later=self._call_later,
             now=lambda: self.time,
             state_dir=self.state_dir,

@@ -24,6 +24,7 @@ async def main(path: str) -> None:
     loop = asyncio.get_running_loop()
     surroundings = Surroundings(
         run_soon=loop.call_soon_threadsafe,
+        next_pass=loop.call_soon,
         call_later=loop.call_later,
         now=time.time,
         state_dir=Path(path).parent,
