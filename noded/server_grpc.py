@@ -153,7 +153,12 @@ class GrpcDispatcher:
 class UnaryCall:
     """One unary call: gathers its message, runs its handler, answers."""
 
-    __slots__ = ("_call", "_done", "_head", "_method", "_owner", "_reader", "_size", "_timer", "stream_id", "wire")
+    _reader: MessageReader | None = None
+    _call: GrpcCall | None = None
+    _timer: Timer | None = None
+    _size = -1
+    """Of the request; negative until it is admitted."""
+    _done = False
 
     def __init__(self, owner: GrpcDispatcher, wire: Http2Wire, stream_id: int, head: Head, method: GrpcMethod) -> None:
         self.wire = wire
@@ -161,11 +166,6 @@ class UnaryCall:
         self._owner = owner
         self._head = head
         self._method = method
-        self._reader: MessageReader | None = None
-        self._call: GrpcCall | None = None
-        self._timer: Timer | None = None
-        self._size = -1
-        self._done = False
 
     def on_data(self, data: bytes, *, end: bool) -> None:
         """Take a piece of the message; a small one comes whole in one frame."""
