@@ -46,6 +46,8 @@ class Attachment:
     app: App
     endpoints: Endpoints
     listeners: list[Listener] = field(default_factory=list)
+    reached: trio.Event = field(default_factory=trio.Event)
+    """Set once the app was seen to answer on its channel."""
     _servers: list["Closable"] = field(default_factory=list)
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _subscriptions: Subscriptions | None = None
@@ -78,6 +80,11 @@ class Attachment:
         self.endpoints.stop()
         for listener in self.listeners:
             listener.drain()
+
+    def end_subscriptions(self) -> None:
+        """Deliver no more; the app may go on calling."""
+        if self._subscriptions is not None:
+            self._subscriptions.close()
 
     async def close(self, drain_seconds: float) -> None:
         """Detach: stop listening, drain, end subscriptions and channel. Idempotent."""
@@ -114,6 +121,7 @@ class Attachment:
                     wait = min(wait * 2, longest)
                 else:
                     self.app.ready = True
+                    self.reached.set()
                     log.info("app %s answers", self.app.tenant.id)
 
     def reload(self, subscriptions: tuple[SubscriptionSpec, ...]) -> None:

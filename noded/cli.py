@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from noded.admin.client import OperatorError
-from noded.commands import changes, demo, run, serve, shows
+from noded.commands import changes, daprd, demo, run, serve, shows
 from noded.commands.arguments import CommandError
 
-FAMILIES = (serve, run, shows, changes, demo)
+FAMILIES = (serve, run, daprd, shows, changes, demo)
 """In the order of --help."""
 
 
@@ -31,7 +31,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["daprd"]:
+        sys.exit(daprd.main(given[1:]))  # its flags are read as Go reads them
+    options = build_parser().parse_args(given)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         code = command(options)

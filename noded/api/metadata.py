@@ -8,14 +8,11 @@ from typing import Final
 import msgspec
 from google.protobuf.empty_pb2 import Empty
 
-from noded import __version__
 from noded.app import App, PubSubBinding, StateBinding
 from noded.calls import NO_CONTENT, GrpcCall, HttpCall, Reply
 from noded.proto import metadata_pb2
+from noded.version import RUNTIME_VERSION
 
-DAPR_VERSION: Final = "1.18.0"
-"""The release whose API this runtime speaks."""
-RUNTIME_VERSION: Final = f"{DAPR_VERSION}-noded.{__version__}"
 MAX_ENTRIES: Final = 256
 """Notes an app may leave; one more replaces the oldest."""
 

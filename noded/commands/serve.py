@@ -51,7 +51,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _told(error: Exception) -> int:
     """Say why the daemon ended: a reason per line where reasons are known, a bug with its traceback."""
-    reasons = list(_leaves(error))
+    reasons = list(leaves(error))
     if all(isinstance(each, OSError | PathTooLongError) or _is_socket_error(each) for each in reasons):
         for each in reasons:
             log.error("%s", each)
@@ -60,10 +60,11 @@ def _told(error: Exception) -> int:
     return 1
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors that a group, and groups in it, are made of."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
-            yield from _leaves(each)
+            yield from leaves(each)
     else:
         yield error
 

@@ -1,0 +1,23 @@
+"""A port for Prometheus alone, in a thread of its own: whatever the path, the answer is the metrics, as daprd's is."""
+
+from typing import TYPE_CHECKING
+
+import trio
+from prometheus_client import start_http_server
+
+from noded.admin.metrics import registry_of
+
+if TYPE_CHECKING:
+    from noded.daemon import Daemon
+
+
+async def serve_metrics(daemon: "Daemon", address: str, port: int) -> None:
+    """Serve for as long as the process lives: the thread ends with it, so that nobody waits for it at the end.
+
+    Raises OSError: the port is taken.
+    """
+    try:
+        start_http_server(port, address, registry_of(daemon))
+    except OSError as error:
+        raise OSError(error.errno, f"failed to listen on {address}:{port}: {error.strerror}") from error
+    await trio.sleep_forever()

@@ -1,0 +1,167 @@
+"""`noded daprd` at work: the daemon with one app, daprd's ports, no operator's side and no directories of its own.
+
+Start, readiness and end are daprd's: components open first and must, then sockets answer, then the app is waited for.
+SIGTERM and the shutdown API end it, with exit code 0. Source: dapr pkg/runtime/runtime.go.
+"""
+
+import importlib
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+from functools import partial
+
+import trio
+
+from noded.app import App
+from noded.attachment import Attachment
+from noded.backends import Backend
+from noded.calls import TEXT, HttpCall, Reply
+from noded.config.load import Loaded
+from noded.config.records import Resources
+from noded.daemon import FORCED_SECONDS, Daemon
+from noded.dispatch import Dispatcher
+from noded.host import Host
+from noded.route_table import clean
+from noded.routes import http_table
+from noded.server import Connection, Serving
+from noded.server_http1 import Http1Wire
+from noded.sidecar.endpoints import open_endpoints
+from noded.sidecar.settings import SidecarSettings
+
+log = logging.getLogger("noded")
+
+PUBLIC_PATHS = frozenset({b"/v1.0/healthz", b"/v1.0/healthz/outbound", b"/v1.0/metadata"})
+"""What the public port serves, by GET."""
+_NOT_FOUND = Reply(404, b"404 page not found\n", TEXT)
+
+
+class ComponentFailed(RuntimeError):
+    """A component does not open, and daprd ends for that; set its ignoreErrors to do without it."""
+
+
+class Sidecar(Daemon):
+    """A daemon of one app."""
+
+    def __init__(self, settings: SidecarSettings, host: Host) -> None:
+        super().__init__(settings.node, host)
+        self._sidecar = settings
+        self._began = time.perf_counter()
+
+    async def serve(self) -> None:
+        """Run until SIGTERM, SIGINT or the shutdown API.
+
+        Raises ComponentFailed, SocketError, PathTooLongError, OSError for the port of the metrics.
+        """
+        made = self._sidecar
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.host.on_signal(number, partial(self._end, number))
+        async with self._at_work(lambda _: endpoints):
+            self.host.on_signal(signal.SIGHUP, partial(self._nursery.start_soon, self.reload))
+            await self.reload()
+            endpoints = await open_endpoints(made.listening, made.app.app_id, made.app.api_token, self._public())
+            attachment = await self.attach(made.app)
+            self._check_components(attachment.app)
+            async with trio.open_nursery() as work:
+                work.start_soon(self._serve_metrics)
+                work.start_soon(self._tell_ready, attachment)
+                await self.stopping.wait()
+                await self._block_shutdown(attachment)
+                log.info("Dapr is shutting down")
+                await self._drain()
+                work.cancel_scope.cancel()
+        log.info("Daprd shutdown gracefully")
+
+    def _adopt(self, resources: Resources, loaded: Loaded) -> Resources:
+        """Of one app only: no others, no quotas, nothing by default. Without NAMESPACE, none is kept out by its own."""
+        components, subscriptions = resources.components, resources.subscriptions
+        if self._sidecar.any_namespace:
+            components = tuple(replace(each, namespace=None) for each in components)
+            subscriptions = tuple(replace(each, namespace=None) for each in subscriptions)
+        return Resources(components, subscriptions)
+
+    def _check_components(self, app: App) -> None:
+        """Raises ComponentFailed for the first that the app should have and has not."""
+        opened = {_named(each) for each in self.backends.listing() if each.instance is not None}
+        problems = {_named(each): each.problem for each in self.backends.listing()}
+        for spec in self.resources.components:
+            mine = spec.namespace in (None, app.namespace) and (not spec.scopes or app.app_id in spec.scopes)
+            name = (spec.name, spec.type)
+            if not mine or name in opened:
+                continue
+            kind = f"{spec.name} ({spec.type}/{spec.version})"
+            reason = problems.get(name, f"noded has no component of type {spec.type}")
+            told = f"[INIT_COMPONENT_FAILURE]: initialization error occurred for {kind}: {reason}"
+            log.error("Failed to init component %s: %s", kind, told)
+            if not spec.ignore_errors:
+                raise ComponentFailed(f"process component {spec.name} error: {told}")
+
+    # The end.
+
+    async def _leave(self, app: App, drain_seconds: float | None = None) -> None:
+        """The app asked for the end: of the process, as it is the only one. Forced, the process ends as it stands."""
+        log.info("Shutdown requested via API")
+        if drain_seconds is not None:
+            await trio.sleep(FORCED_SECONDS)
+            os._exit(1)
+        self.stopping.set()
+
+    def _end(self, number: signal.Signals) -> None:
+        """A second signal ends the process as it stands."""
+        name = "terminated" if number is signal.SIGTERM else "interrupt"
+        if self.stopping.is_set():
+            log.critical("Received signal '%s' during shutdown; exiting immediately", name)
+            os._exit(1)
+        log.info("Received signal '%s'; beginning shutdown", name)
+        self.stopping.set()
+
+    async def _block_shutdown(self, attachment: Attachment) -> None:
+        seconds = self._sidecar.block_shutdown_seconds
+        if seconds is None:
+            return
+        log.info("Blocking graceful shutdown for %gs...", seconds)
+        attachment.end_subscriptions()
+        await trio.sleep(seconds)
+
+    # Beside the APIs.
+
+    async def _tell_ready(self, attachment: Attachment) -> None:
+        channel = attachment.app.spec.channel
+        if channel is not None:
+            port = channel.address.rpartition(":")[2]
+            log.info("application protocol: %s. waiting on port %s.", channel.protocol.value, port)
+            await attachment.reached.wait()
+            log.info("application discovered on port %s", port)
+        elapsed = round((time.perf_counter() - self._began) * 1000)
+        log.info("dapr initialized. Status: Running. Init Elapsed %dms", elapsed)
+
+    async def _serve_metrics(self) -> None:
+        """Import what serves them now, when the app's sockets already answer."""
+        if self._sidecar.metrics is not None:
+            module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.scrape")
+            await module.serve_metrics(self, *self._sidecar.metrics)
+
+    def _public(self) -> Serving:
+        """What the public port serves: no token, no gRPC, no other route."""
+        dispatcher = Dispatcher(http_table(), self.turns)
+
+        def handle(call: HttpCall) -> None:
+            if call.method == b"GET" and clean(call.path) in PUBLIC_PATHS:
+                dispatcher.http(call)
+            else:
+                call.exchange.reply(_NOT_FOUND)
+
+        def http1(connection: Connection) -> Http1Wire:
+            return Http1Wire(connection, handle, _never)
+
+        return replace(self.serving, http1=http1, http2=http1)
+
+
+def _named(backend: Backend) -> tuple[str, str]:
+    return backend.spec.name, backend.spec.type
+
+
+def _never(_: HttpCall) -> bool:
+    """No body is streamed where only GET is served."""
+    return False

@@ -1,0 +1,171 @@
+"""From daprd's flags and environment to records. What daprd would refuse is refused in its words.
+
+Source: dapr pkg/runtime/config.go, toInternal; pkg/validation.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from noded.config.records import AppProtocol, AppSpec, ChannelSpec, Settings
+from noded.config.values import parse_quantity
+from noded.sidecar.pflag import Parsed
+
+APP_ID = re.compile(r"[^./\x00-\x20\x7f]+")
+LEVELS = ("debug", "info", "warn", "error", "fatal")
+TLS_PROTOCOLS = {"https": "http", "grpcs": "grpc"}
+"""What an app speaks inside TLS."""
+
+
+class Refused(RuntimeError):
+    """daprd does not start with this; the message says why, in its words. Exit code 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the one app reaches its runtime."""
+
+    socket_dir: Path | None
+    """Unix sockets in it replace both TCP ports."""
+    addresses: tuple[str, ...]
+    """Each with both ports; "" is every address."""
+    http_port: int
+    grpc_port: int
+    public: tuple[str, int] | None
+    """Address and port for health and metadata alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarSettings:
+    """All that `noded daprd` runs by."""
+
+    app: AppSpec
+    listening: Listening
+    node: Settings
+    metrics: tuple[str, int] | None
+    """Address and port; None: not served."""
+    block_shutdown_seconds: float | None
+    """How long SIGTERM leaves the APIs open."""
+    any_namespace: bool
+    """Whether resources of every namespace count: NAMESPACE is not set."""
+
+
+def log_level(flags: Parsed) -> str:
+    """The level asked for. Raises Refused."""
+    level = flags.text("log-level").lower()
+    if level not in LEVELS:
+        raise Refused(f"invalid value for --log-level: {level}")
+    return level
+
+
+def settings_of(flags: Parsed, environ: Mapping[str, str]) -> SidecarSettings:
+    """Everything the flags and the environment ask for. Raises Refused."""
+    if flags.text("mode") != "standalone":
+        raise Refused(f"Fatal error from runtime: invalid mode: {flags.text('mode')}: only standalone is served here")
+    app = _app(flags, environ)
+    listening = _listening(flags)
+    _check_conflicts(flags, listening)
+    grace = flags.number("dapr-graceful-shutdown-seconds")
+    metrics = flags.text("metrics-listen-address"), _port(flags, "metrics-port")
+    blocking = "dapr-block-shutdown-duration" in flags.changed
+    paths = flags.texts("resources-path") or tuple(filter(None, [flags.text("components-path")]))
+    here = Path.cwd()
+    node = Settings(
+        run_dir=here,
+        state_dir=here,
+        resources_paths=tuple(map(Path, paths)),
+        config_paths=tuple(map(Path, flags.texts("config"))),
+        max_body_bytes=_max_body_bytes(flags),
+        drain_seconds=5.0 if grace < 0 else float(grace),
+    )
+    return SidecarSettings(
+        app=app,
+        listening=listening,
+        node=node,
+        metrics=metrics if flags.on("enable-metrics") else None,
+        block_shutdown_seconds=flags.seconds("dapr-block-shutdown-duration") if blocking else None,
+        any_namespace=not environ.get("NAMESPACE"),
+    )
+
+
+def _app(flags: Parsed, environ: Mapping[str, str]) -> AppSpec:
+    app_id = flags.text("app-id")
+    if not app_id:
+        raise Refused("Fatal error from runtime: parameter app-id cannot be empty")
+    if "." in app_id:
+        raise Refused("Fatal error from runtime: parameter app-id cannot contain dots")
+    if not APP_ID.fullmatch(app_id):
+        raise Refused("Fatal error from runtime: parameter app-id cannot contain slashes, spaces or control characters")
+    return AppSpec(
+        app_id=app_id,
+        namespace=environ.get("NAMESPACE") or "default",
+        channel=_channel(flags),
+        api_token=environ.get("DAPR_API_TOKEN") or None,
+        app_token=environ.get("APP_API_TOKEN") or None,
+    )
+
+
+def _channel(flags: Parsed) -> ChannelSpec | None:
+    protocol = protocol_of(flags)
+    port = _port(flags, "app-port") if flags.text("app-port") else 0
+    if port <= 0:
+        return None
+    host = flags.text("app-channel-address")
+    most = flags.number("app-max-concurrency")
+    spoken = protocol if protocol in set(AppProtocol) else TLS_PROTOCOLS[protocol]
+    return ChannelSpec(f"{host}:{port}", AppProtocol(spoken), most if most > 0 else None)
+
+
+def protocol_of(flags: Parsed) -> str:
+    """What the app is said to speak, TLS included. Raises Refused."""
+    given = flags.text("app-protocol")
+    protocol = given.lower() or "http"
+    if protocol not in {"http", "https", "h2c", "grpc", "grpcs"}:
+        raise Refused(f"Fatal error from runtime: invalid value for 'app-protocol': {given}")
+    return f"{protocol}s" if flags.on("app-ssl") and protocol in {"http", "grpc"} else protocol
+
+
+def _listening(flags: Parsed) -> Listening:
+    directory = flags.text("unix-domain-socket")
+    public = flags.text("dapr-public-port")
+    return Listening(
+        socket_dir=Path(directory).absolute() if directory else None,
+        addresses=tuple(flags.text("dapr-listen-addresses").split(",")),
+        http_port=_port(flags, "dapr-http-port", " flag"),
+        grpc_port=_port(flags, "dapr-grpc-port", " flag"),
+        public=(flags.text("dapr-public-listen-address"), _port(flags, "dapr-public-port")) if public else None,
+    )
+
+
+def _check_conflicts(flags: Parsed, listening: Listening) -> None:
+    app_port = _port(flags, "app-port") if flags.text("app-port") else 0
+    for name, port in (("dapr-http-port", listening.http_port), ("dapr-grpc-port", listening.grpc_port)):
+        if app_port == port:
+            raise Refused(f"Fatal error from runtime: the '{name}' argument value {port} conflicts with 'app-port'")
+
+
+def _port(flags: Parsed, name: str, suffix: str = "") -> int:
+    text = flags.text(name)
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        reason = f"strconv.Atoi: parsing {json.dumps(text)}: invalid syntax"
+        raise Refused(f"Fatal error from runtime: error parsing {name}{suffix}: {reason}")
+    if not 0 <= int(text) < 65536:
+        raise Refused(f"Fatal error from runtime: error parsing {name}{suffix}: {text} is no port: 0 to 65535")
+    return int(text)
+
+
+def _max_body_bytes(flags: Parsed) -> int:
+    """In bytes; what is not above 0 is no limit, but for -1, which is the default."""
+    size = 4 << 20
+    if "max-body-size" in flags.changed:
+        try:
+            size = parse_quantity(flags.text("max-body-size"))
+        except ValueError as error:
+            raise Refused(f"Failed to parse flags: invalid value for 'max-body-size' option: {error}") from error
+    elif "dapr-http-max-request-size" in flags.changed:
+        megabytes = flags.number("dapr-http-max-request-size")
+        size = megabytes << 20 if megabytes != -1 else size
+    return size if size > 0 else sys.maxsize
