@@ -228,14 +228,16 @@ class Connection(asyncio.Protocol):
         if self._in_feed and self._out:
             self._flush()
         self._closed = True
-        self._suspect()  # until the peer has read the rest
-        self._transport.close()
+        if self._transport is not None:  # else `connection_made` is still to come, and closes it
+            self._suspect()  # until the peer has read the rest
+            self._transport.close()
 
     def abort(self) -> None:
         """Close now."""
         self._closed = True
         self._out.clear()
-        self._transport.abort()
+        if self._transport is not None:  # as in `shut`
+            self._transport.abort()
 
     def drain(self) -> None:
         """Finish what has arrived, then close."""

@@ -72,6 +72,8 @@ class Http1Wire:
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
             return
+        except httptools.HttpParserCallbackError:
+            raise  # a fault of ours, which ends the connection and is logged
         except httptools.HttpParserError:
             self._refuse(b"400 Bad Request")
             return
