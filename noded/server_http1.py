@@ -69,13 +69,8 @@ class Http1Wire:
         self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserCallbackError:
-            raise  # a fault of ours, which ends the connection and is logged
-        except httptools.HttpParserError:
-            self._refuse(b"400 Bad Request")
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError) as stop:
+            self._stopped(stop, data)
             return
         if self._head_size > MAX_HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
@@ -306,6 +301,15 @@ class Http1Wire:
             self.exchange = None
             self._buffering = False
             self.link.slice_bytes = 2048
+
+    def _stopped(self, stop: Exception, data: bytes) -> None:
+        """The parser went no further. Raises what a handler let escape: that ends the connection, and is logged."""
+        if isinstance(stop, httptools.HttpParserUpgrade):
+            self._ignore_upgrade(data[stop.args[0] :])
+        elif isinstance(stop, httptools.HttpParserCallbackError):
+            raise stop
+        else:
+            self._refuse(b"400 Bad Request")
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read on as if no upgrade had been asked for (RFC 9110 7.8); after CONNECT nothing more is HTTP."""

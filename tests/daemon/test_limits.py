@@ -4,6 +4,7 @@ import queue
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import chain
 from typing import Any
@@ -29,6 +30,7 @@ from tests.daemon.server_clients import (
     quota,
     raw,
     read_all,
+    recording_app,
     resources,
     used,
 )
@@ -38,6 +40,7 @@ LIMITS: dict[str, dict[str, object]] = {
     "free": {},
     "rated": {"requestsPerSecond": 2},
     "rated-grpc": {"requestsPerSecond": 2},
+    "flooding": {"requestsPerSecond": 2},
     "connected": {"connections": 2},
     "streaming": {"streams": 1},
     "small": {"requestBytes": 1000},
@@ -111,7 +114,7 @@ def failure_of(client: GrpcClient) -> grpc.RpcError | None:
 
 def test_one_apps_rate_is_not_anothers(daemon: Daemon) -> None:
     """While one is refused, its neighbour is served."""
-    with http(daemon, "rated") as rated, http(daemon, "free") as free:
+    with http(daemon, "flooding") as rated, http(daemon, "free") as free:
         eventually(lambda: rated("GET", "/v1.0/metadata").status, lambda status: status == 429)
         assert [free("GET", "/v1.0/metadata").status for _ in range(20)] == [200] * 20
 
@@ -190,6 +193,28 @@ def test_a_grpc_message_over_the_limit_is_resource_exhausted(daemon: Daemon) -> 
             client("SaveState", big)
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         client("GetMetadata", metadata_pb2.GetMetadataRequest())
+
+
+def test_requests_at_one_moment_are_bounded() -> None:
+    """While one request is being answered the second is refused, HTTP or gRPC; afterwards there is room again."""
+    with recording_app("slow") as callee:
+        busy = app("a", channel=callee.channel, limits={"concurrentRequests": 1})
+        with ExitStack() as open_:
+            daemon = open_.enter_context(running_daemon(resources(busy), {"a": "default"}))
+            first, second = (open_.enter_context(http(daemon, "a")) for _ in range(2))
+            caller = open_.enter_context(grpc_client(daemon, "a"))
+            pool = open_.enter_context(ThreadPoolExecutor(1))
+            calling = pool.submit(first, "GET", "/v1.0/invoke/a/method/slow")
+            eventually(lambda: callee.at("/slow"))
+            refused = second("GET", "/v1.0/metadata")
+            assert refused.status == 429
+            assert "concurrent_requests" in str(refused.json["message"])
+            error = failure_of(caller)
+            assert error is not None
+            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert second("GET", "/v1.0/healthz/outbound").status == 204, "health is not limited"
+            assert calling.result(10).status == 200
+            assert second("GET", "/v1.0/metadata").status == 200
 
 
 # Stored data: exact.
@@ -307,13 +332,14 @@ def test_counts_are_right_after_a_restart(end: str) -> None:
             for key in "abc":
                 assert save(client, key, "v" * 10).status == 204
             assert save(client, "a", "w").status == 204
-        before: object = stored(daemon, "default/a")
-        assert before == (3, cost("a", "a", "w") + 2 * cost("a", "b", "v" * 10))
-        daemon.process.send_signal(signal.SIGTERM if end == "stop" else signal.SIGKILL)
+        kept = (3, cost("a", "a", "w") + 2 * cost("a", "b", "v" * 10))
+        assert stored(daemon, "default/a") == kept
+        ending = signal.SIGTERM if end == "stop" else signal.SIGKILL
+        daemon.process.send_signal(ending)
         daemon.process.wait(15)
         again = restarted(daemon, described)
         try:
-            assert stored(again, "default/a") == before
+            assert stored(again, "default/a") == kept
             with http(again, "a") as client:
                 assert client("GET", "/v1.0/state/statestore/a").body == b'"w"'
                 assert [save(client, key, "v").status for key in "def"] == [204, 204, 429]
