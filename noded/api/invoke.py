@@ -4,17 +4,31 @@ A request and an answer that are whole at once, as most are, cost one write each
 other operation's ends here too. Source: dapr-api.md 1.7; daprd 1.18 pkg/api/http/directmessaging.go.
 """
 
+from contextlib import suppress
+
+from msgspec import Struct
+
 from noded.api import invoke_grpc_app
-from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
+from noded.api.invoke_headers import AnswerHeaders, RequestHeaders, answer_headers, request_headers
 from noded.api.invoke_identity import find_grpc_app, identity_headers
-from noded.api.invoke_target import InvalidTarget, Target, find_target, request_path, split_app
+from noded.api.invoke_target import (
+    METHOD,
+    PLAIN_PREFIX,
+    InvalidTarget,
+    Target,
+    find_target,
+    is_plain_method,
+    request_path,
+    split_app,
+)
 from noded.app import App
 from noded.calls import Exchange, Header, HttpCall, Reply
 from noded.channel import HttpChannel
 from noded.channel_contract import ChannelError
-from noded.channel_exchange import NO_DEADLINE, AppExchange, AppRequest
+from noded.channel_exchange import NO_DEADLINE, AppExchange, AppRequest, framing_of
 from noded.errors import DIRECT_INVOKE, DIRECT_INVOKE_NO_APP_ID, ApiError
 from noded.tracecontext import new_traceparent
+from noded.wire.http1 import MalformedRequest, header_lines
 
 ANSWER_SECONDS = 3600.0
 """How long the callee may take to begin its answer. daprd has no limit; a caller that leaves ends it sooner."""
@@ -36,11 +50,38 @@ def invoke_http(call: HttpCall) -> None:
 
 
 def _begin(call: HttpCall) -> None:
-    """Send the request on.
+    """Send the request on: over a passage met before where all is plain, else after a look at everything.
 
     Raises ApiError, worded as daprd words it.
     """
-    headers = RequestHeaders(call.headers)
+    headers = request_headers(call)
+    if headers.lines is not None:
+        prefix, _, method = call.path.partition(METHOD)
+        passage = call.app.node.passages.get((call.app, prefix))
+        if passage is not None and is_plain_method(method):
+            _pass(call, passage, method, headers.lines)
+            return
+    _begin_anew(call, headers)
+
+
+def _pass(call: HttpCall, passage: "Passage", method: bytes, lines: bytes) -> None:
+    """Send the request on over a known passage; all that its head is made of was checked before."""
+    traceparent = new_traceparent(call.app.node.tracing_sampling_rate)
+    head = b"%b /%b%b HTTP/1.1\r\n%b%b%b%btraceparent: %b\r\n\r\n" % (
+        call.method,
+        method,
+        b"?" + call.query if call.query else b"",
+        passage.host,
+        framing_of(call.method, call.body),
+        lines,
+        passage.identity,
+        traceparent,
+    )
+    request = AppRequest(call.method, b"", (), call.body, None, head)
+    Invocation(call, passage.named, passage.callee, traceparent).send(passage.channel, request)
+
+
+def _begin_anew(call: HttpCall, headers: RequestHeaders) -> None:
     target = find_target(call.path, headers.app_id, headers.authorization)
     if target is None:
         raise DIRECT_INVOKE_NO_APP_ID.error()
@@ -52,9 +93,9 @@ def _begin(call: HttpCall) -> None:
         return
     path, callee, channel = resolve(call.app, target, call.method)
     traceparent = headers.traceparent or new_traceparent(call.app.node.tracing_sampling_rate)
-    forwarded = headers.forwarded
-    forwarded += identity_headers(call.app, callee)
-    forwarded.append((b"traceparent", traceparent))
+    forwarded = [*headers.forwarded, *identity_headers(call.app, callee), (b"traceparent", traceparent)]
+    if headers.lines is not None and target.clean:
+        _remember(call.app, target.app, callee, channel)
     if call.query:
         path = b"%b?%b" % (path, call.query)
     length = headers.content_length
@@ -101,13 +142,37 @@ def _no_channel(caller: App, callee: App) -> str:
     return _GRPC_ERROR.format(code="Internal", text="app channel is not initialized")
 
 
+class Passage(Struct, frozen=True):
+    """A way from one app to another, as far as it is the same for all calls."""
+
+    named: str
+    """The callee as the caller names it."""
+    callee: App
+    channel: HttpChannel
+    host: bytes
+    """The Host header's line."""
+    identity: bytes
+    """The lines of `identity_headers`."""
+
+
+def _remember(caller: App, named: str, callee: App, channel: HttpChannel) -> None:
+    """Keep a passage for the caller's next call; as many as there are apps, each with its namespace or without."""
+    with suppress(MalformedRequest):  # told by whoever sends them
+        host = header_lines([(b"host", channel.host)])
+        identity = header_lines(identity_headers(caller, callee))
+        key = (caller, PLAIN_PREFIX + named.encode())
+        caller.node.passages[key] = Passage(named, callee, channel, host, identity)
+
+
 class Invocation:
     """One invocation under way: the caller's BodySink and the callee's ResponseSink. Buffers nothing itself.
 
     It lets go of its exchange at the end: as a reference cycle, each would wait for the garbage collector.
     """
 
-    __slots__ = ("_body_paused", "_call", "_callee", "_caller", "_named", "_started", "_traceparent", "_upstream")
+    _upstream: AppExchange | None = None
+    _body_paused = False
+    _started = False
 
     def __init__(self, call: HttpCall, named: str, callee: App, traceparent: bytes) -> None:
         self._call = call
@@ -115,9 +180,6 @@ class Invocation:
         self._callee = callee
         self._named = named
         self._traceparent = traceparent
-        self._upstream: AppExchange | None = None
-        self._body_paused = False
-        self._started = False
 
     def send(self, channel: HttpChannel, request: AppRequest) -> None:
         """Send the request on, and its body as it comes."""
@@ -153,13 +215,11 @@ class Invocation:
 
     def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Pass a whole answer on."""
+        answer = answer_headers(self._upstream, headers)
         self._finish()
-        answer = AnswerHeaders(headers)
-        if not answer.traced:
-            answer.forwarded.append((b"traceparent", self._traceparent))
         content_type = answer.content_type
         if content_type is not None and status not in _NO_BODY and self._call.method != b"HEAD":
-            self._caller.reply(Reply(status, body, content_type, tuple(answer.forwarded)))
+            self._caller.reply(Reply(status, body, content_type, (*answer.forwarded, *self._trace(answer))))
             return
         length = answer.content_length if self._call.method == b"HEAD" else b"%d" % len(body)
         self._caller.start(status, self._framed(status, answer, length))
@@ -176,8 +236,6 @@ class Invocation:
         if self._call.body_complete:
             self._caller.stream_to(self)
         answer = AnswerHeaders(headers)
-        if not answer.traced:
-            answer.forwarded.append((b"traceparent", self._traceparent))
         self._caller.start(status, self._framed(status, answer, answer.content_length))
 
     def on_piece(self, piece: bytes) -> None:
@@ -217,8 +275,12 @@ class Invocation:
         if self._body_paused:
             self.on_drained()
 
+    def _trace(self, answer: AnswerHeaders) -> tuple[Header, ...]:
+        """The answer's traceparent, unless the app gave one."""
+        return () if answer.traced else ((b"traceparent", self._traceparent),)
+
     def _framed(self, status: int, answer: AnswerHeaders, length: bytes | None) -> list[Header]:
-        headers = answer.forwarded
+        headers = [*answer.forwarded, *self._trace(answer)]
         if answer.content_type is not None:
             headers.append((b"content-type", answer.content_type))
         if length is not None and status not in _NO_BODY:

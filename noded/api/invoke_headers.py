@@ -6,9 +6,11 @@ are ours to say: host, content-length, who calls whom, the API token; and expect
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
-from noded.calls import Header
-from noded.wire.http1 import HOP_BY_HOP, nominated
+from noded.calls import Header, HttpCall
+from noded.channel_exchange import AppExchange
+from noded.wire.http1 import HOP_BY_HOP, MalformedRequest, header_lines, nominated
 
 OURS = frozenset(
     (
@@ -36,9 +38,11 @@ _answered_as_is: set[bytes] = set()
 class RequestHeaders:
     """A caller's headers, sorted once into those to forward and those that say something to us."""
 
-    __slots__ = ("app_id", "authorization", "content_length", "forwarded", "traceparent")
+    __slots__ = ("app_id", "authorization", "content_length", "forwarded", "lines", "traceparent")
 
     def __init__(self, headers: Sequence[Header]) -> None:
+        self.lines: bytes | None = None
+        """`forwarded` as it is sent, checked; None: not written, or the headers themselves may name whom to call."""
         self.app_id: bytes | None = None
         self.authorization: bytes | None = None
         self.content_length: bytes | None = None
@@ -69,6 +73,30 @@ class RequestHeaders:
             self.content_length = value
         elif name == b"dapr-app-id":
             self.app_id = self.app_id or value
+
+
+def request_headers(call: HttpCall) -> RequestHeaders:
+    """A call's headers; sorted and written once for all requests that come with the same ones. Not to be changed."""
+    known = call.known
+    if known is None:
+        return RequestHeaders(call.headers)
+    if isinstance(known.parsed, RequestHeaders):
+        return known.parsed
+    headers = known.parsed = RequestHeaders(known.headers)
+    if headers.app_id is None and not (headers.authorization or b"").startswith(b"Basic "):
+        with suppress(MalformedRequest):  # told by whoever sends them
+            headers.lines = header_lines(headers.forwarded)
+    return headers
+
+
+def answer_headers(exchange: AppExchange | None, headers: Sequence[Header]) -> "AnswerHeaders":
+    """An answer's headers; sorted once for all answers that come with the same ones. Not to be changed."""
+    known = exchange.known if exchange is not None else None
+    if known is None:
+        return AnswerHeaders(headers)
+    if not isinstance(known.parsed, AnswerHeaders):
+        known.parsed = AnswerHeaders(known.headers)
+    return known.parsed
 
 
 class AnswerHeaders:

@@ -19,9 +19,14 @@ from noded.errors import BAD_ESCAPE
 
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~/$&,:;=@!*'()"
 """What a path may hold that needs no decoding; whether it needs cleaning is asked apart."""
-_PLAIN_PREFIX = b"/v1.0/invoke/"
+PLAIN_PREFIX = b"/v1.0/invoke/"
+"""Begins every path that names an app and is written as it is meant."""
 _PREFIX = re.compile(rb"/*v1\.0/+invoke/+")
-_METHOD = b"/method/"
+METHOD = b"/method/"
+"""Stands between an app and its method."""
+_SEGMENT = rb"[A-Za-z0-9\-_~$&,:;=@!*'()][A-Za-z0-9\-_.~$&,:;=@!*'()]*"
+is_plain_method = re.compile(rb"%b(?:/%b)*" % (_SEGMENT, _SEGMENT)).fullmatch
+"""Match a method that is sent as it came: nothing to decode, no empty segment, none that begins with a dot."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(rb"[\x01-\x1f\x7f]")
 _FORBIDDEN = re.compile(rb"[#?\0]")
@@ -131,13 +136,13 @@ def _basic(authorization: bytes | None) -> bytes | None:
 
 def _find_plain(path: bytes) -> Target | None:
     """The target of a path that is written as it is meant, as nearly all are."""
-    start = len(_PLAIN_PREFIX)
-    at = path.find(_METHOD, start)
-    if at <= start or not path.startswith(_PLAIN_PREFIX) or path.translate(None, _PLAIN):
+    start = len(PLAIN_PREFIX)
+    at = path.find(METHOD, start)
+    if at <= start or not path.startswith(PLAIN_PREFIX) or path.translate(None, _PLAIN):
         return None
     if b"//" in path or path.find(b"/.", at) >= 0 or path[-1:] == b"/":
         return None
-    return Target(path[start:at].decode(), path[at + len(_METHOD) :], clean=True)
+    return Target(path[start:at].decode(), path[at + len(METHOD) :], clean=True)
 
 
 def _find_in_path(path: bytes) -> Target | None:
@@ -145,8 +150,8 @@ def _find_in_path(path: bytes) -> Target | None:
     if prefix is None:
         return None
     rest = path[prefix.end() :]
-    at = rest.find(_METHOD)
+    at = rest.find(METHOD)
     if at <= 0:
         return None
     app = unquote_to_bytes(rest[:at].replace(b"+", b" ")).decode("utf-8", "replace")
-    return Target(app, rest[at + len(_METHOD) :])
+    return Target(app, rest[at + len(METHOD) :])

@@ -59,12 +59,25 @@ def request_head(method: bytes, target: bytes, host: bytes, headers: Sequence[He
             _learn(name)
     start = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (method, target, host, framing)
     head = start + b"\r\n".join([*map(b": ".join, headers), b"", b""]) if headers else start + b"\r\n"
-    ends = len(headers) + (4 if framing else 3)
-    if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
-        raise MalformedRequest("a header value holds a line break or NUL")
+    _check_lines(head, len(headers) + (4 if framing else 3))
     if not target or target.translate(None, _VISIBLE):
         raise MalformedRequest(f"{target!r} is no request target")
     return head
+
+
+def header_lines(headers: Sequence[Header]) -> bytes:
+    """Write headers only, each with its line's end: for heads that share them. Raises MalformedRequest."""
+    for name, _ in headers:
+        if name not in _known_names:
+            _learn(name)
+    lines = b"".join([b"%b: %b\r\n" % field for field in headers])
+    _check_lines(lines, len(headers))
+    return lines
+
+
+def _check_lines(head: bytes, ends: int) -> None:
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+        raise MalformedRequest("a header value holds a line break or NUL")
 
 
 def chunk(piece: bytes) -> tuple[bytes, bytes, bytes]:
