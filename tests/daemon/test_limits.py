@@ -332,7 +332,7 @@ def test_counts_are_right_after_a_restart(end: str) -> None:
             for key in "abc":
                 assert save(client, key, "v" * 10).status == 204
             assert save(client, "a", "w").status == 204
-        kept = (3, cost("a", "a", "w") + 2 * cost("a", "b", "v" * 10))
+        kept: tuple[float, float] = (3, cost("a", "a", "w") + 2 * cost("a", "b", "v" * 10))
         assert stored(daemon, "default/a") == kept
         ending = signal.SIGTERM if end == "stop" else signal.SIGKILL
         daemon.process.send_signal(ending)
