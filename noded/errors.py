@@ -170,6 +170,27 @@ PUBSUB_CLOUD_EVENT = ErrorRow(
     "cannot create cloudevent",
     "DAPR_PUBSUB_CLOUD_EVENT_CREATION",
 )
+PUBSUB_MARSHAL_ENVELOPE = ErrorRow(
+    "ERR_PUBSUB_EVENTS_SER",
+    400,
+    Grpc.INVALID_ARGUMENT,
+    "error when marshalling cloud event envelope for topic {topic} pubsub {name}: {error}",
+    "DAPR_PUBSUB_MARSHAL_ENVELOPE",
+)
+PUBSUB_MARSHAL_EVENTS = ErrorRow(
+    "ERR_PUBSUB_EVENTS_SER",
+    400,
+    Grpc.INVALID_ARGUMENT,
+    "error marshaling events to bytes for topic {topic} pubsub {name}. error: {error}",
+    "DAPR_PUBSUB_MARSHAL_EVENTS",
+)
+PUBSUB_UNMARSHAL_EVENTS = ErrorRow(
+    "ERR_PUBSUB_EVENTS_SER",
+    400,
+    Grpc.INVALID_ARGUMENT,
+    "error when unmarshaling the request for topic {topic} pubsub {name}: {error}",
+    "DAPR_PUBSUB_UNMARSHAL_EVENTS",
+)
 PUBSUB_PUBLISH = ErrorRow(
     "ERR_PUBSUB_PUBLISH_MESSAGE",
     500,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from noded.api import health, invoke, metadata, pubsub, state_grpc, state_http
+from noded.api import health, invoke, metadata, pubsub, pubsub_bulk, state_grpc, state_http
 from noded.api.invoke_grpc import invoke_service
 from noded.errors import BODY_READ, MALFORMED_BODY, MALFORMED_REQUEST
 from noded.grpc_table import GrpcMethod
@@ -30,6 +30,13 @@ HTTP_ROUTES: Final = (
         too_large=MALFORMED_BODY,
     ),
     HttpRoute("QueryStateAlpha1", WRITE, ALPHA, "state/{store}/query", state_http.query_http, too_large=BODY_READ),
+    HttpRoute(
+        "BulkPublishEvent",
+        WRITE,
+        (*V1, *ALPHA),
+        "publish/bulk/{pubsub}/{topic...}",
+        pubsub_bulk.publish_bulk_http,
+    ),
     HttpRoute("PublishEvent", WRITE, V1, "publish/{pubsub}/{topic...}", pubsub.publish_http),
     HttpRoute("GetMetadata", GET, V1, "metadata", metadata.get_http),
     HttpRoute("SetMetadata", ("PUT",), V1, "metadata/{key}", metadata.put_http, too_large=BODY_READ),
@@ -54,6 +61,12 @@ _GRPC: Final = (
     ),
     GrpcMethod("QueryStateAlpha1", ("QueryStateAlpha1",), state_pb2.QueryStateRequest, state_grpc.query_grpc),
     GrpcMethod("PublishEvent", ("PublishEvent",), pubsub_pb2.PublishEventRequest, pubsub.publish_grpc),
+    GrpcMethod(
+        "BulkPublishEvent",
+        ("BulkPublishEvent", "BulkPublishEventAlpha1"),
+        pubsub_pb2.BulkPublishRequest,
+        pubsub_bulk.publish_bulk_grpc,
+    ),
     GrpcMethod("SubscribeTopicEventsAlpha1", ("SubscribeTopicEventsAlpha1",), stream=subscribe_topic_events),
     GrpcMethod("InvokeService", ("InvokeService",), invoke_pb2.InvokeServiceRequest, invoke_service),
     GrpcMethod("GetMetadata", ("GetMetadata",), metadata_pb2.GetMetadataRequest, metadata.get_grpc),
@@ -73,6 +86,4 @@ def http_table() -> RouteTable:
 
 def grpc_table() -> dict[bytes, GrpcMethod]:
     """The gRPC methods by path."""
-    return {
-        b"/dapr.proto.runtime.v1.Dapr/" + name.encode(): method for method in GRPC_METHODS for name in method.names
-    }
+    return {b"/dapr.proto.runtime.v1.Dapr/" + name.encode(): method for method in GRPC_METHODS for name in method.names}

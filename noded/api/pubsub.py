@@ -48,34 +48,34 @@ async def publish(app: App, publication: Publication) -> None:
 
     Raises ApiError: a PUBSUB row of noded/errors.py.
     """
-    binding = _binding(app, publication)
+    binding = find_binding(app, publication)
     topic = publication.topic
-    data = publication.data if _is_raw(publication) else _envelope(app, binding, publication)
+    data = publication.data if is_raw(publication) else envelope(app, binding, publication)
     if not binding.scopes.may_publish(topic):
         error = f"topic {topic} is not allowed for app id {app.app_id}"
-        raise _about_topic(errors.PUBSUB_FORBIDDEN, publication, error, app_id=app.app_id)
+        raise about_topic(errors.PUBSUB_FORBIDDEN, publication, error, app_id=app.app_id)
     try:
         await binding.broker.publish(binding.names.topic(topic), Message(data, publication.metadata))
     except ComponentError as error:
-        raise _about_topic(errors.PUBSUB_PUBLISH, publication, str(error)) from error
+        raise about_topic(errors.PUBSUB_PUBLISH, publication, str(error)) from error
 
 
 async def publish_http(call: HttpCall) -> Reply:
     """POST or PUT /v1.0/publish/{pubsub}/{topic...}. 204; the topic may hold slashes."""
-    pubsub_name, topic = map(_utf8, call.params)
-    content_type, traceparent, tracestate = _headers(call.headers)
-    metadata = {name: _utf8(value) for name, value in metadata_of(call.query).items()} if call.query else _NO_METADATA
+    pubsub_name, topic = map(as_utf8, call.params)
+    content_type, traceparent, tracestate = event_headers(call.headers)
+    metadata = {name: as_utf8(value) for name, value in metadata_of(call.query).items()} if call.query else _NO_METADATA
     publication = Publication(pubsub_name, topic, call.body, content_type, metadata, traceparent, tracestate)
     if call.too_large:
-        _binding(call.app, publication)
-        raise _about_topic(errors.PUBSUB_PUBLISH, publication, "stream too large")
+        find_binding(call.app, publication)
+        raise about_topic(errors.PUBSUB_PUBLISH, publication, "stream too large")
     await publish(call.app, publication)
     return NO_CONTENT
 
 
 async def publish_grpc(call: GrpcCall, request: PublishEventRequest) -> Empty:
     """PublishEvent. With rawPayload the trace goes into the broker's metadata, as there is no envelope for it."""
-    _, traceparent, tracestate = _headers(call.metadata)
+    _, traceparent, tracestate = event_headers(call.metadata)
     metadata = dict(request.metadata)
     if metadata.get("rawPayload", "") in _TRUE:
         metadata |= {"traceid": traceparent, "tracestate": tracestate}
@@ -99,20 +99,21 @@ def not_found(pubsub_name: str, metadata: Mapping[str, str]) -> ApiError:
     return errors.PUBSUB_NOT_FOUND.error(metadata=metadata, name=pubsub_name)
 
 
-def _binding(app: App, publication: Publication) -> PubSubBinding:
+def find_binding(app: App, publication: Publication) -> PubSubBinding:
     """Find the broker. Raises ApiError: its name or the topic is empty, or the app has none of that name."""
     name = publication.pubsub_name
     if not name:
-        raise _about(errors.PUBSUB_NAME_EMPTY, publication, publication.metadata)
+        raise about(errors.PUBSUB_NAME_EMPTY, publication, publication.metadata)
     binding = app.pubsub.get(name)
     if binding is None:
         raise not_found(name, publication.metadata)
     if not publication.topic:
-        raise _about(errors.PUBSUB_TOPIC_EMPTY, publication, publication.metadata)
+        raise about(errors.PUBSUB_TOPIC_EMPTY, publication, publication.metadata)
     return binding
 
 
-def _envelope(app: App, binding: PubSubBinding, publication: Publication) -> bytes:
+def envelope(app: App, binding: PubSubBinding, publication: Publication) -> bytes:
+    """Wrap or complete an event as its content type and metadata ask. Raises ApiError: it is no CloudEvent."""
     draft = Draft(
         publication.data,
         publication.content_type,
@@ -130,13 +131,13 @@ def _envelope(app: App, binding: PubSubBinding, publication: Publication) -> byt
             return cloudevents.complete(draft)
         except NotJson as error:
             details = {"appID": app.app_id, "error": str(error)}
-            raise _about(errors.PUBSUB_CLOUD_EVENT, publication, details) from None
+            raise about(errors.PUBSUB_CLOUD_EVENT, publication, details) from None
     if metadata and (overrides := _overrides(metadata)) is not None:
         return cloudevents.wrap_with(draft, overrides)
     return cloudevents.wrap(draft)
 
 
-def _is_raw(publication: Publication) -> bool:
+def is_raw(publication: Publication) -> bool:
     """Whether the payload goes without an envelope. Raises ApiError unless rawPayload is a bool as Go reads it."""
     if not publication.metadata:
         return False
@@ -146,7 +147,7 @@ def _is_raw(publication: Publication) -> bool:
     if word in _TRUE:
         return True
     error = f"rawPayload value must be a valid boolean: actual is '{word}'"
-    raise _about(errors.PUBSUB_METADATA, publication, publication.metadata, error=error)
+    raise about(errors.PUBSUB_METADATA, publication, publication.metadata, error=error)
 
 
 def _expiration(metadata: Mapping[str, str]) -> str:
@@ -171,12 +172,12 @@ def _overrides(metadata: Mapping[str, str]) -> Overrides | None:
     return Overrides(**known) if known else None
 
 
-def _utf8(text: str) -> str:
+def as_utf8(text: str) -> str:
     """Replace bytes that were no UTF-8 in the URL: an envelope cannot carry them."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _headers(headers: Sequence[Header]) -> tuple[str, str, str]:
+def event_headers(headers: Sequence[Header]) -> tuple[str, str, str]:
     """Return content type, traceparent and tracestate; a traceparent that is none counts as absent, with its state."""
     content_type = traceparent = tracestate = b""
     for name, value in headers:
@@ -191,7 +192,7 @@ def _headers(headers: Sequence[Header]) -> tuple[str, str, str]:
     return content_type.decode("latin-1"), "", ""
 
 
-def _about(
+def about(
     row: ErrorRow, publication: Publication, metadata: Mapping[str, str], error: str = "", app_id: str = ""
 ) -> ApiError:
     """Make an error with daprd's ResourceInfo, whose description repeats the message."""
@@ -201,5 +202,6 @@ def _about(
     return row.error(info, metadata=metadata, name=name, topic=topic, error=error, app_id=app_id)
 
 
-def _about_topic(row: ErrorRow, publication: Publication, error: str, app_id: str = "") -> ApiError:
-    return _about(row, publication, {"topic": publication.topic, "error": error}, error, app_id)
+def about_topic(row: ErrorRow, publication: Publication, error: str, app_id: str = "") -> ApiError:
+    """Make an error whose ErrorInfo tells the topic and what is wrong."""
+    return about(row, publication, {"topic": publication.topic, "error": error}, error, app_id)

@@ -26,11 +26,12 @@ from noded.proto.pubsub_pb2 import (
     SubscribeTopicEventsResponseInitialAlpha1,
 )
 from noded.runtime import events
+from noded.runtime.consumer import MAX_IN_FLIGHT
 from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliver import is_raw
 from noded.runtime.deliveries import run
 from noded.runtime.events import NotAnEvent
-from noded.runtime.subscription import LIMIT, MAX_IN_FLIGHT
+from noded.runtime.subscription import LIMIT
 from noded.runtime.subscriptions import Subscriptions
 from noded.runtime.topic_event import binary_event, is_binary, topic_event
 from tenancy.admission import LimitExceeded

@@ -7,15 +7,12 @@ import trio
 from components.contract import ComponentError, SubscribeRequest, SubscriptionHandle
 from noded.app import App, PubSubBinding
 from noded.lanes import in_trio
-from noded.runtime.deliver import HttpSubscription
-from noded.runtime.deliver_grpc import GrpcSubscription
+from noded.runtime.consumer import make_consumer
 from noded.runtime.deliveries import Deliveries
 from noded.runtime.subscription_list import Wanted
 
 log = logging.getLogger("noded.subscriptions")
 
-MAX_IN_FLIGHT = 64
-"""Messages of one subscription with the app at one moment (Dapr's redis: 10 workers; JetStream: 1000)."""
 LIMIT = "subscriptions"
 REOPEN_SECONDS = (1.0, 30.0)
 """Between two tries to subscribe at a broker that is away, or above a limit: first, doubled each time, and longest."""
@@ -28,8 +25,7 @@ class TopicSubscription:
         self.wanted = want
         self._tenant = app.tenant
         self._binding = binding
-        kind = HttpSubscription if app.grpc_channel is None else GrpcSubscription
-        self._consumer = kind(app, binding, want.spec, deliveries)
+        self._consumer, self._max_in_flight = make_consumer(app, binding, want.spec, deliveries)
         self._scope = trio.CancelScope()
         self._handle: SubscriptionHandle | None = None
         self._counted = False
@@ -99,7 +95,7 @@ class TopicSubscription:
             topic=names.topic(self.wanted.spec.topic),
             group=names.group,
             consumer=self._consumer,
-            max_in_flight=MAX_IN_FLIGHT,
+            max_in_flight=self._max_in_flight,
             bounds=self._tenant.queue,
             metadata=self.wanted.spec.metadata,
         )

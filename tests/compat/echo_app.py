@@ -4,6 +4,7 @@ Run as a program: it prints its port, then serves until its standard input ends,
 
     /dapr/subscribe     the subscriptions of SUBSCRIPTIONS
     /events/<anything>  remembered; the answer is that of ANSWERS for the last segment, else SUCCESS
+    /events/bulk/<word> remembered; every entry of the batch has the status of BULK_STATUSES, or ANSWERS as above
     /echo/...           200, the request as JSON
     /status/<code>      that status, {"code": <code>}
     /reply/<name>       a fixed reply of REPLIES
@@ -17,7 +18,17 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PLAIN = {"pubsubname": "pubsub"}
-SUBSCRIPTIONS = [
+BULK_STATUSES: dict[str, dict[str, object]] = {
+    "success": {"status": "SUCCESS"},
+    "retry": {"status": "RETRY"},
+    "drop": {"status": "DROP"},
+    "blank": {"status": ""},
+    "odd": {"status": "PERHAPS"},
+    "absent": {},
+    "raw": {"status": "SUCCESS"},
+    "two": {"status": "SUCCESS"},
+}
+SUBSCRIPTIONS: list[dict[str, object]] = [
     {**PLAIN, "topic": "plain", "route": "/events/plain"},
     {**PLAIN, "topic": "a/b", "route": "/events/slashed"},
     {**PLAIN, "topic": "raw", "route": "/events/raw", "metadata": {"rawPayload": "true"}},
@@ -52,7 +63,32 @@ SUBSCRIPTIONS = [
         "bulkSubscribe": {"enabled": True, "maxMessagesCount": 2, "maxAwaitDurationMs": 100},
     },
 ]
+ONE_AT_A_TIME = {"enabled": True, "maxMessagesCount": 1, "maxAwaitDurationMs": 50}
+SUBSCRIPTIONS += [
+    {
+        **PLAIN,
+        "topic": f"bulk-{word}",
+        "route": f"/events/bulk/{word}",
+        "deadLetterTopic": "dead",
+        "bulkSubscribe": ONE_AT_A_TIME,
+        **({"metadata": {"rawPayload": "true"}} if word == "raw" else {}),
+    }
+    for word in (*BULK_STATUSES, "none", "text", "empty", "e404", "e500", "e302")
+]
+SUBSCRIPTIONS += [
+    {
+        **PLAIN,
+        "topic": "bulk-routed",
+        "routes": {
+            "rules": [{"match": 'event.type == "red"', "path": "/events/bulk/success"}],
+            "default": "/events/bulk/two",
+        },
+        "bulkSubscribe": ONE_AT_A_TIME,
+    },
+]
 ANSWERS = {
+    "none": (200, b'{"statuses":[]}'),
+    "text": (200, b"fine"),
     "drop": (200, b'{"status":"DROP"}'),
     "retry": (200, b'{"status":"RETRY"}'),
     "odd": (200, b'{"status":"PERHAPS"}'),
@@ -99,6 +135,11 @@ class EchoHandler(BaseHTTPRequestHandler):
             self.answer_json(200, SUBSCRIPTIONS)
         elif first == "events":
             self.remember(path, body)
+            word = rest.removeprefix("bulk/")
+            if word != rest and word in BULK_STATUSES:
+                entries = [{"entryId": each["entryId"], **BULK_STATUSES[word]} for each in json.loads(body)["entries"]]
+                self.answer_json(200, {"statuses": entries})
+                return
             self.answer(*ANSWERS.get(rest.rpartition("/")[2], (200, b'{"status":"SUCCESS"}')))
         elif first == "echo":
             self.answer_json(200, {**self.seen(path, body), "query": query})

@@ -13,7 +13,7 @@ from tests.compat.runtimes import APP_ID, components, echo_app
 from tests.daemon_process import running_daemon
 
 TOKEN = "sdk-test-token-0123456789abcdef"
-PENDING = {"bulk_publish": "bulk publish"}
+PENDING: dict[str, str] = {}
 """{case: what is not built yet}; it must fail until it is."""
 APP = """
 apiVersion: noded.io/v1alpha1
