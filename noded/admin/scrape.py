@@ -1,5 +1,6 @@
 """A port for Prometheus alone, in a thread of its own: whatever the path, the answer is the metrics, as daprd's is."""
 
+import logging
 from typing import TYPE_CHECKING
 
 import trio
@@ -9,6 +10,8 @@ from noded.admin.metrics import registry_of
 
 if TYPE_CHECKING:
     from noded.daemon import Daemon
+
+log = logging.getLogger("noded.metrics")
 
 
 async def serve_metrics(daemon: "Daemon", address: str, port: int) -> None:
@@ -20,4 +23,5 @@ async def serve_metrics(daemon: "Daemon", address: str, port: int) -> None:
         start_http_server(port, address, registry_of(daemon))
     except OSError as error:
         raise OSError(error.errno, f"failed to listen on {address}:{port}: {error.strerror}") from error
+    log.info("metrics server listening on %s:%d", address, port)
     await trio.sleep_forever()

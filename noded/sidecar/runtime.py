@@ -19,7 +19,7 @@ from noded.attachment import Attachment
 from noded.backends import Backend
 from noded.calls import TEXT, HttpCall, Reply
 from noded.config.load import Loaded
-from noded.config.records import Resources
+from noded.config.records import ComponentSpec, Resources
 from noded.daemon import FORCED_SECONDS, Daemon
 from noded.dispatch import Dispatcher
 from noded.host import Host
@@ -77,7 +77,7 @@ class Sidecar(Daemon):
         """Of one app only: no others, no quotas, nothing by default. Without NAMESPACE, none is kept out by its own."""
         components, subscriptions = resources.components, resources.subscriptions
         if self._sidecar.any_namespace:
-            components = tuple(replace(each, namespace=None) for each in components)
+            components = tuple(_of_no_namespace(each) for each in components)
             subscriptions = tuple(replace(each, namespace=None) for each in subscriptions)
         return Resources(components, subscriptions)
 
@@ -156,6 +156,15 @@ class Sidecar(Daemon):
             return Http1Wire(connection, handle, _never)
 
         return replace(self.serving, http1=http1, http2=http1)
+
+
+def _of_no_namespace(spec: ComponentSpec) -> ComponentSpec:
+    """For every namespace; with no namespace to write, a keyPrefix of `namespace` writes what `appid` does."""
+    metadata = {
+        name: "appid" if name.lower() == "keyprefix" and value.lower() == "namespace" else value
+        for name, value in spec.metadata.items()
+    }
+    return replace(spec, namespace=None, metadata=metadata)
 
 
 def _named(backend: Backend) -> tuple[str, str]:

@@ -82,11 +82,17 @@ def running_daprd(binary: Path) -> Iterator[Runtime]:
         try:
             for path in sockets:
                 wait_for_socket(process, path, (root / "log").read_text)
-            runtime = Runtime("daprd", sockets[0], sockets[1], port)
+            runtime = Runtime(name_of(binary), sockets[0], sockets[1], port)
             wait_until_ready(runtime)
             yield runtime
         finally:
             end(process)
+
+
+def name_of(binary: Path) -> str:
+    """Whether it is daprd or `noded daprd`, whose deliberate differences the rows name."""
+    version = subprocess.run([str(binary), "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    return "noded" if "noded" in version else "daprd"
 
 
 def components() -> str:
