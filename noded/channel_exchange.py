@@ -177,20 +177,25 @@ class AppExchange:
         return head + body if body else head
 
 
-class WholeAnswer:
-    """A sink that gathers the answer, up to a size, into a Completion."""
-
-    __slots__ = ("_body", "_head", "_max_bytes", "_size", "completion", "exchange")
+class GatheringSink:
+    """A sink that is given its answer whole, up to a size: one that came in pieces is put together first."""
 
     abandoned = False
+    exchange: AppExchange | None = None
+    _head: tuple[int, list[Header]] = (0, [])
+    _pieces: list[bytes] | None = None
+    _size = 0
 
     def __init__(self, max_bytes: int) -> None:
-        self.completion: Completion[AppResponse] = Completion()
-        self.exchange: AppExchange | None = None
         self._max_bytes = max_bytes
-        self._head: tuple[int, tuple[Header, ...]] = (0, ())
-        self._body: list[bytes] = []
-        self._size = 0
+
+    def on_whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Take the answer."""
+        raise NotImplementedError
+
+    def on_error(self, error: ChannelError) -> None:
+        """Take the error instead."""
+        raise NotImplementedError
 
     def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Done at once."""
@@ -198,35 +203,48 @@ class WholeAnswer:
         if len(body) > self._max_bytes:
             self.on_error(self._too_large())
         else:
-            self.completion.resolve(AppResponse(status, tuple(headers), body))
+            self.on_whole(status, headers, body)
 
     def on_head(self, status: int, headers: list[Header]) -> None:
         """Keep the head."""
-        self._head = (status, tuple(headers))
+        self._head = (status, headers)
+        self._pieces = []
 
     def on_piece(self, piece: bytes) -> None:
         """Keep a piece, unless they become too many."""
         self._size += len(piece)
-        if self._size <= self._max_bytes:
-            self._body.append(piece)
+        if self._size <= self._max_bytes and self._pieces is not None:
+            self._pieces.append(piece)
             return
         if self.exchange is not None:
             self.exchange.abort()
-        self._body = []
+        self.exchange = self._pieces = None
         self.on_error(self._too_large())
 
     def on_end(self) -> None:
         """Give the answer."""
         self.exchange = None
-        self.completion.resolve(AppResponse(*self._head, b"".join(self._body)))
-
-    def on_error(self, error: ChannelError) -> None:
-        """Give the error."""
-        self.exchange = None
-        self.completion.fail(error)
+        self.on_whole(*self._head, b"".join(self._pieces or ()))
 
     def on_drained(self) -> None:
         """Nothing: the request was whole."""
 
     def _too_large(self) -> ChannelError:
         return ChannelError(f"the app's answer is over {self._max_bytes} bytes")
+
+
+class WholeAnswer(GatheringSink):
+    """A sink that gives the answer to whoever awaits its Completion."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(max_bytes)
+        self.completion: Completion[AppResponse] = Completion()
+
+    def on_whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Give the answer."""
+        self.completion.resolve(AppResponse(status, tuple(headers), body))
+
+    def on_error(self, error: ChannelError) -> None:
+        """Give the error."""
+        self.exchange = None
+        self.completion.fail(error)

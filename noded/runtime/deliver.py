@@ -1,10 +1,11 @@
 """Events to an HTTP app: one POST per message, its answer judged, the message settled.
 
-A delivery is a coroutine stepped in place: no task, nothing shared between subscriptions but the app's channel and its
-deliveries in flight. It has a deadline; a slow or dead app holds its own credit at the broker and nothing else.
+A delivery is a request whose answer settles it: no task, nothing shared between subscriptions but the app's channel and
+its deliveries in flight. It has a deadline; a slow or dead app holds its own credit at the broker and nothing else.
 Source: dapr-api.md 1.5; daprd 1.18 pkg/runtime/subscription/postman/http.
 """
 
+import logging
 import time
 
 import msgspec
@@ -12,17 +13,24 @@ import msgspec
 from components.contract import Delivery, Message, Verdict
 from noded.app import App, PubSubBinding
 from noded.calls import Header
-from noded.channel_contract import AppChannel, AppResponse, ChannelError
+from noded.channel import HttpChannel
+from noded.channel_contract import AppResponse, ChannelError
+from noded.channel_exchange import AppRequest, GatheringSink
 from noded.config.records import SubscriptionSpec
 from noded.runtime import events
 from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliveries import Deliveries, run
-from noded.runtime.events import Event, NotAnEvent
+from noded.runtime.events import NotAnEvent
 from noded.runtime.routes import Routes
+from noded.wire.http1 import MalformedRequest, header_lines, request_head
+
+log = logging.getLogger("noded.deliver")
 
 DELIVERY_SECONDS = 60.0
 """An app that has not answered by then has failed the attempt. daprd waits for ever; Envoy's route timeout is 15 s."""
 
+MAX_ANSWER_BYTES = 16 << 20
+"""Of an answer to an event, as of any answer that is gathered; a larger one is a failed attempt."""
 CLOUDEVENTS_JSON = b"application/cloudevents+json"
 
 _decode_answer = msgspec.json.Decoder(dict[str, object]).decode
@@ -31,18 +39,17 @@ _decode_answer = msgspec.json.Decoder(dict[str, object]).decode
 class HttpSubscription:
     """One topic's consumer at the broker, for one HTTP app."""
 
-    __slots__ = ("_binding", "_channel", "_deliveries", "_headers", "_raw", "_routes", "_spec", "_usage", "closed")
-
     def __init__(self, app: App, binding: PubSubBinding, spec: SubscriptionSpec, deliveries: Deliveries) -> None:
-        assert app.channel is not None, "an app without a channel has no HTTP subscription"
+        assert isinstance(app.channel, HttpChannel), "an app without an HTTP channel has no HTTP subscription"
         self._binding = binding
-        self._channel: AppChannel = app.channel
+        self._channel = app.channel
         self._spec = spec
         self._deliveries = deliveries
         self._usage = app.tenant.usage
         self._raw = is_raw(spec)
         self._routes = Routes(spec.rules)
         self._headers = _headers(spec.pubsub_name, app.spec.app_token)
+        self._heads: dict[bytes, bytes] = {}  # {target: what every head to it begins with}; as many as there are rules
         self.closed = False
 
     def __call__(self, delivery: Delivery) -> None:
@@ -50,49 +57,95 @@ class HttpSubscription:
         self._deliveries.start(self, delivery)
 
     def begin(self, delivery: Delivery) -> None:
-        """Send it to the app."""
-        run(self._deliver(delivery))
+        """Send it to the app. Bytes that are no event, and events past their time, never reach it."""
+        try:
+            request = self._request(delivery.message)
+        except NotAnEvent:
+            self.conclude(delivery, Outcome.DROPPED)
+        except MalformedRequest:
+            self.conclude(delivery, Outcome.FAILED)
+        except Exception:
+            log.exception("delivery failed")  # inside the daemon: the broker redelivers it
+            self._settle(delivery, Verdict.RETRY)
+        else:
+            self._send(delivery, request)
 
     def close(self) -> None:
         """Begin no more deliveries; those under way go on, though the broker no longer listens."""
         self.closed = True
         self._deliveries.forget(self)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    def conclude(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Settle with the broker what an attempt came to."""
+        if outcome is Outcome.DONE:
+            self._settle(delivery, Verdict.ACK)
+        else:
+            run(self._conclude(delivery, outcome))
+
+    async def _conclude(self, delivery: Delivery, outcome: Outcome) -> None:
         verdict = Verdict.RETRY
         try:
-            outcome = await self._attempt(delivery.message)
             verdict = await conclude(outcome, self._binding, self._spec.dead_letter_topic, delivery.message)
         finally:
-            delivery.settle(verdict)
-            self._deliveries.done()
+            self._settle(delivery, verdict)
 
-    async def _attempt(self, message: Message) -> Outcome:
-        """Give the app one message. Bytes that are no event, and events past their time, never reach it."""
+    def _settle(self, delivery: Delivery, verdict: Verdict) -> None:
+        delivery.settle(verdict)
+        self._deliveries.done()
+
+    def _send(self, delivery: Delivery, request: AppRequest | None) -> None:
+        if request is None:
+            self.conclude(delivery, Outcome.DROPPED)
+            return
+        self._usage.delivered += 1
+        attempt = _Attempt(self, delivery)
+        exchange = self._channel.open(request, attempt, DELIVERY_SECONDS)
+        if not exchange.closed:
+            attempt.exchange = exchange
+
+    def _request(self, message: Message) -> AppRequest | None:
+        """The request that gives a message to the app. None: it goes nowhere.
+
+        Raises NotAnEvent; MalformedRequest where the app's own headers cannot be sent.
+        """
         body = message.data
-        try:
-            if self._raw:
-                body, event = events.wrap_raw(message, self._spec.topic, self._spec.pubsub_name)
-            else:
-                event = events.read(message)
-        except NotAnEvent:
-            return Outcome.DROPPED
+        if self._raw:
+            body, event = events.wrap_raw(message, self._spec.topic, self._spec.pubsub_name)
+        else:
+            event = events.read(message)
         target = self._routes.choose(event, message, body)
         if target is None or (event.expiration is not None and event.has_expired(time.time())):
-            return Outcome.DROPPED
-        self._usage.delivered += 1
-        return await self._post(target, self._headers_for(message, event), body)
+            return None
+        start = self._heads.get(target) or self._start(target)
+        lines = header_lines(event.trace_headers())
+        if message.metadata:
+            lines += header_lines(events.metadata_headers(message.metadata))
+        head = b"%bcontent-length: %d\r\n%b\r\n" % (start, len(body), lines)
+        return AppRequest(b"POST", target, (), body, None, head)
 
-    async def _post(self, target: bytes, headers: tuple[Header, ...], body: bytes) -> Outcome:
-        try:
-            answer = await self._channel.call(b"POST", target, headers, body, DELIVERY_SECONDS)
-        except ChannelError:
-            return Outcome.FAILED
-        return judge(answer)
+    def _start(self, target: bytes) -> bytes:
+        """Write what every head to `target` begins with: all but what is each event's own."""
+        start = self._heads[target] = request_head(b"POST", target, self._channel.host, self._headers)[:-2]
+        return start
 
-    def _headers_for(self, message: Message, event: Event) -> tuple[Header, ...]:
-        headers = self._headers + event.trace_headers()
-        return (*headers, *events.metadata_headers(message.metadata)) if message.metadata else headers
+
+class _Attempt(GatheringSink):
+    """One attempt at one message: takes the app's answer."""
+
+    def __init__(self, subscription: HttpSubscription, delivery: Delivery) -> None:
+        super().__init__(MAX_ANSWER_BYTES)
+        self._subscription = subscription
+        self._delivery = delivery
+
+    def on_whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Judge the answer; an empty success, as most are, says no more than that."""
+        done = status == 200 and not body
+        outcome = Outcome.DONE if done else judge(AppResponse(status, tuple(headers), body))
+        self._subscription.conclude(self._delivery, outcome)
+
+    def on_error(self, _: ChannelError) -> None:
+        """The app did not answer."""
+        self._subscription.conclude(self._delivery, Outcome.FAILED)
 
 
 def judge(answer: AppResponse) -> Outcome:
