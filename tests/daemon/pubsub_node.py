@@ -62,6 +62,15 @@ class Answer:
     """Never answers."""
     dies: bool = False
     """Closes the connection instead of answering."""
+    statuses: Mapping[str, str] | None = None
+    """Instead of `body`, for a batch: {data of an event, as JSON: its status}; other events are done."""
+
+    def body_for(self, request: bytes) -> bytes:
+        if self.statuses is None:
+            return self.body
+        entries = json.loads(request)["entries"]
+        told = [(each["entryId"], self.statuses.get(json.dumps(each["event"]["data"]), "SUCCESS")) for each in entries]
+        return json.dumps({"statuses": [{"entryId": name, "status": status} for name, status in told]}).encode()
 
 
 @dataclass
@@ -116,8 +125,8 @@ class EventApp:
                     await reader.read()
                 if answer.dies or answer.hangs:
                     break
-                length = len(answer.body)
-                writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (answer.status, length, answer.body))
+                reply = answer.body_for(body)
+                writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (answer.status, len(reply), reply))
         self._writers.discard(writer)
         writer.close()
 
