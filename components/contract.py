@@ -166,6 +166,8 @@ class Message(Struct, frozen=True):
     data: bytes
     metadata: Mapping[str, str] = {}
     content_type: str = "application/cloudevents+json"
+    facts: object | None = None
+    """What the publisher knows of `data`, for a consumer in the same process; a broker need not keep it."""
 
 
 class Verdict(StrEnum):

@@ -22,6 +22,7 @@ from noded.calls import NO_CONTENT, GrpcCall, Header, HttpCall, Reply
 from noded.errors import ApiError, ErrorRow
 from noded.proto.pubsub_pb2 import PublishEventRequest
 from noded.query import metadata_of
+from noded.runtime.events import Event
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"", "0", "f", "F", "FALSE", "false", "False"})
@@ -29,6 +30,7 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _OVERRIDE = "cloudevent."
 _NO_METADATA: Mapping[str, str] = {}
 _EMPTY = Empty()
+_UNTRACED = Event(None, "", "", "")
 
 
 class Publication(Struct):
@@ -55,15 +57,24 @@ async def publish(app: App, publication: Publication) -> None:
         error = f"topic {topic} is not allowed for app id {app.app_id}"
         raise about_topic(errors.PUBSUB_FORBIDDEN, publication, error, app_id=app.app_id)
     try:
-        await binding.broker.publish(binding.names.topic(topic), Message(data, publication.metadata))
+        await binding.broker.publish(binding.names.topic(topic), _message(publication, data))
     except ComponentError as error:
         raise about_topic(errors.PUBSUB_PUBLISH, publication, str(error)) from error
+
+
+def _message(publication: Publication, data: bytes) -> Message:
+    """The broker's message; of an envelope that is ours alone, deliveries need not read what it says."""
+    if publication.metadata or cloudevents.kind_of(publication.content_type) is DataKind.CLOUD_EVENT:
+        return Message(data, publication.metadata)
+    trace = publication.traceparent
+    facts = Event(None, trace, trace, publication.tracestate) if trace else _UNTRACED
+    return Message(data, publication.metadata, facts=facts)
 
 
 async def publish_http(call: HttpCall) -> Reply:
     """POST or PUT /v1.0/publish/{pubsub}/{topic...}. 204; the topic may hold slashes."""
     pubsub_name, topic = map(as_utf8, call.params)
-    content_type, traceparent, tracestate = event_headers(call.headers)
+    content_type, traceparent, tracestate = _headers_of(call)
     metadata = {name: as_utf8(value) for name, value in metadata_of(call.query).items()} if call.query else _NO_METADATA
     publication = Publication(pubsub_name, topic, call.body, content_type, metadata, traceparent, tracestate)
     if call.too_large:
@@ -175,6 +186,22 @@ def _overrides(metadata: Mapping[str, str]) -> Overrides | None:
 def as_utf8(text: str) -> str:
     """Replace bytes that were no UTF-8 in the URL: an envelope cannot carry them."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _headers_of(call: HttpCall) -> tuple[str, str, str]:
+    """The `event_headers` of a call, read once for all requests that come with the same headers."""
+    known = call.known
+    if known is None:
+        return event_headers(call.headers)
+    if not isinstance(known.parsed, _EventHeaders):
+        known.parsed = _EventHeaders(event_headers(call.headers))
+    return known.parsed.values
+
+
+class _EventHeaders(Struct, frozen=True):
+    """What a known head says of an event."""
+
+    values: tuple[str, str, str]
 
 
 def event_headers(headers: Sequence[Header]) -> tuple[str, str, str]:

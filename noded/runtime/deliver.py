@@ -33,6 +33,7 @@ MAX_ANSWER_BYTES = 16 << 20
 """Of an answer to an event, as of any answer that is gathered; a larger one is a failed attempt."""
 CLOUDEVENTS_JSON = b"application/cloudevents+json"
 
+_NO_TRACE_LINES = header_lines(events.NO_TRACE_HEADERS)
 _decode_answer = msgspec.json.Decoder(dict[str, object]).decode
 
 
@@ -117,7 +118,8 @@ class HttpSubscription:
         if target is None or (event.expiration is not None and event.has_expired(time.time())):
             return None
         start = self._heads.get(target) or self._start(target)
-        lines = header_lines(event.trace_headers())
+        trace = event.trace_headers()
+        lines = _NO_TRACE_LINES if trace is events.NO_TRACE_HEADERS else header_lines(trace)
         if message.metadata:
             lines += header_lines(events.metadata_headers(message.metadata))
         head = b"%bcontent-length: %d\r\n%b\r\n" % (start, len(body), lines)

@@ -54,15 +54,15 @@ class Event(Struct):
         trace = self.traceparent if self.traceparent is not None else self.traceid
         if trace is None:
             return ()
-        if not isinstance(trace, str) or _TRACEPARENT.fullmatch(trace) is None:
-            return _NO_TRACE_HEADERS
+        if not trace or not isinstance(trace, str) or _TRACEPARENT.fullmatch(trace) is None:
+            return NO_TRACE_HEADERS
         headers = ((b"traceparent", trace.encode()),)
         if isinstance(self.tracestate, str) and self.tracestate and _HEADER_VALUE.fullmatch(self.tracestate):
             return (*headers, (b"tracestate", self.tracestate.encode()))
         return headers
 
 
-_NO_TRACE_HEADERS = ((b"traceparent", NO_TRACE.encode()),)
+NO_TRACE_HEADERS = ((b"traceparent", NO_TRACE.encode()),)
 _decode = msgspec.json.Decoder(Event).decode
 
 
@@ -71,6 +71,8 @@ def read(message: Message) -> Event:
 
     Raises NotAnEvent.
     """
+    if isinstance(message.facts, Event):
+        return message.facts
     if cloudevents.kind_of(message.content_type) is DataKind.BASE64:
         event = Event()
     else:
