@@ -6,6 +6,7 @@ One timer watches every deadline, some ten times a second, and only while someth
 """
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -47,6 +48,7 @@ class Http2Channel:
         self._max_counted = spec.max_concurrency
         self._counted = 0
         self._connections: list[Http2Client] = []
+        self._leaving: set[Http2Client] = set()  # take no more streams, and finish those they have
         self._waiting: deque[AppStream] = deque()  # for a connection
         self._in_line: deque[AppStream] = deque()  # for one of the app's places
         self._waiting_bytes = 0
@@ -65,7 +67,7 @@ class Http2Channel:
 
         A counted one takes a place of the spec's max_concurrency until it ends, and waits for it in order.
         """
-        if self._sweep_handle is None:
+        if self._sweep_handle is None and stream.deadline < math.inf:
             self._sweep_handle = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         if counted and self._max_counted is not None:
             if self._counted >= self._max_counted:
@@ -97,7 +99,7 @@ class Http2Channel:
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
         self._fail_waiting("the app was detached")
-        for connection in tuple(self._connections):
+        for connection in (*self._connections, *self._leaving):
             connection.close("the app was detached")
 
     # What the connections call.
@@ -112,7 +114,11 @@ class Http2Channel:
         self._serve()
 
     def lost(self, connection: Http2Client, reason: str) -> None:
-        """A connection takes no more streams."""
+        """A connection takes no more streams; one that has some is kept until they are over."""
+        if connection.streams:
+            self._leaving.add(connection)
+        else:
+            self._leaving.discard(connection)
         if connection in self._connections:
             self._connections.remove(connection)
         elif connection is self._newcomer and not self._settled.done():
@@ -214,15 +220,19 @@ class Http2Channel:
     # Deadlines.
 
     def _sweep(self) -> None:
-        """Break off what is overdue, and come again while anything is under way."""
+        """Break off what is overdue, and come again while there are deadlines."""
         now = self._loop.time()
-        under_way = [stream for connection in self._connections for stream in connection.streams.values()]
-        under_way += [*self._waiting, *self._in_line]
-        for stream in under_way:
+        lines = (
+            *(each.streams.values() for each in (*self._connections, *self._leaving)),
+            self._waiting,
+            self._in_line,
+        )
+        timed = [stream for line in lines for stream in line if stream.deadline < math.inf]
+        for stream in timed:
             if stream.deadline <= now:
                 stream.fail(ChannelTimeout("the app did not answer in time"))
         self._drop_closed()
-        self._sweep_handle = self._loop.call_later(SWEEP_SECONDS, self._sweep) if under_way else None
+        self._sweep_handle = self._loop.call_later(SWEEP_SECONDS, self._sweep) if timed else None
 
     def _drop_closed(self) -> None:
         """Take those that ended while they waited out of the lines."""

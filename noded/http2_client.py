@@ -65,7 +65,7 @@ class Pool(Protocol):
         """One of its streams is over."""
 
     def lost(self, connection: "Http2Client", reason: str) -> None:
-        """It takes no more streams. May be said twice; before `made` it means that there will be none."""
+        """It takes no more streams, and has none left or will say so again; before `made`: there will be none."""
 
     def now(self) -> float:
         """The loop's time, in seconds."""
@@ -228,7 +228,8 @@ class Http2Client(asyncio.Protocol):
         """It takes more."""
         self._writing_paused = False
         for stream in tuple(self.streams.values()):
-            stream.sink.on_drained()
+            if not self.codec.pending(stream.stream_id):
+                stream.sink.on_drained()
 
     # What the codec calls.
 
@@ -297,8 +298,8 @@ class Http2Client(asyncio.Protocol):
         self.usable = False
         if self._transport is not None:
             self._transport.close()
-        self._pool.lost(self, reason)
         streams, self.streams = self.streams, {}
+        self._pool.lost(self, reason)
         for stream in streams.values():
             stream.connection = None
             stream.fail(ChannelError(reason))
