@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noded.commands.failures import leaves
 from noded.sidecar.flags import FLAGS
 from noded.sidecar.log import configure
 from noded.sidecar.pflag import FlagError, Parsed, parse, usage
 from noded.sidecar.settings import TLS_PROTOCOLS, Refused, SidecarSettings, log_level, protocol_of, settings_of
-from noded.sidecar.wait import wait_until_outbound_ready
 from noded.version import RUNTIME_VERSION
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"Version: {RUNTIME_VERSION}\nGit Commit: \nGit Version: \n")
         return 0
     if flags.on("wait"):
+        from noded.sidecar.wait import wait_until_outbound_ready
+
         return wait_until_outbound_ready(flags.text("dapr-http-port"))
     try:
         return _run(flags)
@@ -110,7 +112,6 @@ def _configured(settings: SidecarSettings) -> SidecarSettings:
 
 
 def _serve(settings: SidecarSettings) -> int:
-    from noded.commands.serve import leaves
     from noded.config.paths import PathTooLongError
     from noded.host import Host, run
     from noded.sidecar.runtime import ComponentFailed, Sidecar

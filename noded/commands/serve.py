@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from noded.commands.arguments import CommandError, Commands, add_command
+from noded.commands.failures import leaves
 from noded.config.paths import PathTooLongError, admin_path
 from noded.config.records import Settings
 from noded.config.values import parse_quantity
@@ -58,15 +59,6 @@ def _told(error: Exception) -> int:
     else:
         log.critical("the daemon failed", exc_info=error)
     return 1
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The errors that a group, and groups in it, are made of."""
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from leaves(each)
-    else:
-        yield error
 
 
 def _is_socket_error(error: BaseException) -> bool:

@@ -65,6 +65,7 @@ def settings_of(flags: Parsed, environ: Mapping[str, str]) -> SidecarSettings:
     """Everything the flags and the environment ask for. Raises Refused."""
     if flags.text("mode") != "standalone":
         raise Refused(f"Fatal error from runtime: invalid mode: {flags.text('mode')}: only standalone is served here")
+    _check_unserved(flags)
     app = _app(flags, environ)
     listening = _listening(flags)
     _check_conflicts(flags, listening)
@@ -89,6 +90,17 @@ def settings_of(flags: Parsed, environ: Mapping[str, str]) -> SidecarSettings:
         block_shutdown_seconds=flags.seconds("dapr-block-shutdown-duration") if blocking else None,
         any_namespace=not environ.get("NAMESPACE"),
     )
+
+
+def _check_unserved(flags: Parsed) -> None:
+    """What daprd would refuse of flags that nothing comes of here."""
+    dissemination = flags.seconds("actors-disseminate-timeout")
+    if dissemination <= 0:
+        reason = f"must be positive, got {dissemination:g}s"
+        raise Refused(f"Failed to parse flags: invalid value for 'actors-disseminate-timeout' option: {reason}")
+    for endpoint in flags.texts("disable-init-endpoints"):
+        if endpoint.strip().lower() not in {"", "config", "subscribe"}:
+            raise Refused(f"Fatal error from runtime: invalid value for 'disable-init-endpoints': {endpoint}")
 
 
 def _app(flags: Parsed, environ: Mapping[str, str]) -> AppSpec:

@@ -37,6 +37,7 @@ def test_a_bool_takes_its_value_by_an_equals_sign_only(given: str, *, value: boo
 def test_lists_gather_commas_and_repetitions() -> None:
     """--config and --resources-path may be repeated, or separated by commas."""
     assert read("--config", "a,b", "--config=c").texts("config") == ("a", "b", "c")
+    assert read("--config", '"a,b",c').texts("config") == ("a,b", "c")
     assert read().texts("config") == ()
 
 

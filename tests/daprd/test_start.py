@@ -182,6 +182,8 @@ def test_a_component_that_fails_ends_it_unless_errors_are_ignored(text: str, tmp
         (("--app-id", "a", "--mode", "cloud"), "invalid mode: cloud"),
         (("--app-id", "a", "--config", "/nonexistent"), "error loading configuration: stat /nonexistent"),
         (("--app-id", "a", "--resources-path", "/nonexistent"), "/nonexistent: no such file or directory"),
+        (("--app-id", "a", "--disable-init-endpoints", "foo"), "invalid value for 'disable-init-endpoints': foo"),
+        (("--app-id", "a", "--actors-disseminate-timeout", "0s"), "must be positive, got 0s"),
         (("--app-id", "a", "--app-port", "3500"), "the 'dapr-http-port' argument value 3500 conflicts with 'app-port'"),
     ],
 )
