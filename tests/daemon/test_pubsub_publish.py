@@ -257,6 +257,14 @@ class TestTopicScopes:
             ({"publishingScopes": "app"}, {"a", "b", "c"}),
             ({"publishingScopes": "app=a,c", "allowedTopics": "a,b"}, {"a"}),
             ({"subscriptionScopes": "app=a"}, {"a", "b", "c"}),
+            ({"protectedTopics": "a,b", "publishingScopes": "other=a;app=b"}, {"b"}),
+            ({"protectedTopics": "a", "publishingScopes": "app=b"}, {"b"}),
+            ({"protectedTopics": "a", "allowedTopics": "b"}, {"b"}),
+            ({"allowedTopics": "a,", "publishingScopes": ""}, {"a"}),
+            ({"allowedTopics": "A"}, set()),
+            ({"publishingScopes": "app = a , b ; other=c"}, {"a", "b"}),
+            ({"publishingScopes": "app=a=b,c"}, {"a"}),
+            ({"publishingScopes": "APP=a"}, {"a", "b", "c"}),
         ],
     )
     def test_publishing(self, metadata: Mapping[str, str], may: set[str]) -> None:
