@@ -82,6 +82,7 @@ class Daemon:
         self._catalogue = Catalogue()
         self._declared: set[tuple[str, str]] = set()  # apps that resources name; others came by `noded run`
         self._changing = trio.Lock()
+        self._leaving: dict[tuple[str, str], trio.Event] = {}  # apps being detached: who comes back waits for the end
         self.backends: Backends
         self._nursery: trio.Nursery
         self._site: Site
@@ -184,6 +185,8 @@ class Daemon:
         return (namespace, app_id) in self._declared
 
     async def _attach(self, spec: AppSpec) -> Attachment:
+        if (leaving := self._leaving.get((spec.namespace, spec.app_id))) is not None:
+            await leaving.wait()
         channel = make_channel(spec, self.host)
         tenant = self.tenants.attach(spec.namespace, spec.app_id, spec.limits)
         http, grpc = (channel, None) if not isinstance(channel, GrpcChannel) else (None, channel)
@@ -203,11 +206,18 @@ class Daemon:
 
     async def _detach(self, attachment: Attachment, drain_seconds: float | None = None) -> None:
         app = attachment.app
-        self.attachments.pop((app.namespace, app.app_id), None)
+        key = (app.namespace, app.app_id)
+        if self.attachments.pop(key, None) is not attachment:
+            return
         self.node.remove(app)
-        await attachment.close(self.settings.drain_seconds if drain_seconds is None else drain_seconds)
-        await self.backends.release(app)
-        self.tenants.detach(app.tenant)
+        left = self._leaving[key] = trio.Event()
+        try:
+            await attachment.close(self.settings.drain_seconds if drain_seconds is None else drain_seconds)
+            await self.backends.release(app)
+        finally:
+            self.tenants.detach(app.tenant)
+            del self._leaving[key]
+            left.set()
         log.info("app %s detached", app.tenant.id)
 
     async def _leave(self, app: App, drain_seconds: float | None = None) -> None:

@@ -238,6 +238,9 @@ class Http1Wire:
     def _dispatch_whole(self) -> None:
         if self._closing:
             return
+        if not self._names_host():
+            self._refuse(b"400 Bad Request: missing required Host header")
+            return
         body = self._body
         whole = b"" if not body else body[0] if len(body) == 1 else b"".join(body)
         method, exchange = self._begin()
@@ -251,6 +254,10 @@ class Http1Wire:
         if not exchange.keep_alive:
             self._closing = True
         self._handle(call)
+
+    def _names_host(self) -> bool:
+        """Whether the request says whom it is for, as HTTP/1.1 must (RFC 9112 3.2). Known heads were asked once."""
+        return any(name == b"host" for name, _ in self._headers) or self._parser.get_http_version() == "1.0"
 
     def _begin(self) -> tuple[bytes, Http1Exchange]:
         parser = self._parser
@@ -270,6 +277,9 @@ class Http1Wire:
 
     def _decide(self) -> None:
         """The read ended inside a body: stream it if its route does, else gather it."""
+        if not self._names_host():
+            self._refuse(b"400 Bad Request: missing required Host header")
+            return
         method, exchange = self._begin()
         call = self._call(method, b"", exchange)
         expects = call.header(b"expect")

@@ -341,6 +341,10 @@ class Http2Exchange:
             self._give(sink, piece)
 
     def _push(self, data: bytes, *, end: bool) -> None:
+        self._size += len(data)
+        if self._size > self.wire.link.app.max_body_bytes:
+            self.abort()
+            return
         if self.sink is None:
             self._body.append(data)
         elif data:

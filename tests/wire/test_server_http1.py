@@ -72,7 +72,7 @@ def test_the_answer_to_head_has_a_length_and_no_body(how: str) -> None:
     [
         b"GET /a HTTP/1.0\r\n",
         b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n",
-        b"GET /a HTTP/1.1\r\nConnection: close\r\n",
+        b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n",
     ],
     ids=["1.0", "1.0 keep-alive", "close"],
 )
@@ -156,9 +156,9 @@ def test_a_body_of_exactly_the_limit_is_served(how: str) -> None:
         b"GET /" + b"a" * (2 * MAX_HEAD_BYTES),
         b"GET / HTTP/1.1\r\nX: " + b"a" * (2 * MAX_HEAD_BYTES),
         b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * MAX_HEAD_BYTES,
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: " + b"a" * (2 * MAX_HEAD_BYTES),
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;e=" + b"a" * (2 * MAX_HEAD_BYTES),
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n" + b"T: 1\r\n" * (MAX_HEAD_BYTES * 6),
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: " + b"a" * (2 * MAX_HEAD_BYTES),
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;e=" + b"a" * (2 * MAX_HEAD_BYTES),
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n" + b"T: 1\r\n" * (MAX_HEAD_BYTES * 6),
     ],
     ids=["target", "header", "headers", "trailer", "chunk extension", "trailers"],
 )
@@ -287,3 +287,12 @@ class Collected:
 
     def on_peer_gone(self) -> None:
         """Never gone here."""
+
+
+def test_a_request_that_names_no_host_is_refused(how: str) -> None:
+    """HTTP/1.1 must say whom it is for, with a body on its way too; what follows is not read."""
+    for request in (b"GET /a HTTP/1.1\r\nX: 1\r\n\r\n", b"POST /b HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"):
+        for rig in served(request + GET, how):
+            assert not rig.calls
+            assert [answer.status for answer in rig.answers()] == [400]
+            assert rig.link.shut_down
