@@ -7,6 +7,8 @@ preface, or always HTTP/2 on the gRPC socket. A peer that does not read is not r
 
 import asyncio
 import logging
+import select
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -138,7 +140,9 @@ class Connection(asyncio.Protocol):
         if self._unparsed or self._stash:
             self._ending = True
             return True
-        return self._wire is not None and not self._wire.eof()
+        if self._wire is None or _hung_up(self._transport.get_extra_info("socket")):
+            return False
+        return not self._wire.eof()
 
     def connection_lost(self, _: Exception | None) -> None:
         """Tell who waits for this peer."""
@@ -377,6 +381,16 @@ class Listener:
         """Close every connection now."""
         for connection in tuple(self.connections):
             connection.abort()
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """Whether a peer closed, so that nobody reads an answer; one that only ends its side does. TCP cannot tell.
+
+    Source: poll(2), POLLHUP; unix(7).
+    """
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def sweep(serving: Serving) -> None:

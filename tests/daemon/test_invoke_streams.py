@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.invoke_node import Client, InvokeNode, on_node
+from tests.daemon.invoke_node import Client, InvokeNode, caller_and_callee, on_node
 from tests.daemon.raw_app import OK, Peer
 
 PIECE = b"x" * 65536
@@ -237,5 +237,20 @@ def test_a_refused_upload_is_answered_before_it_is_sent(tmp_path: Path) -> None:
         answer = await client.ask(POST_CALLEE + b"content-length: 99\r\n\r\nx")
 
         assert answer.status == 500
+
+    on_node(tmp_path, scenario)
+
+
+def test_a_caller_that_closes_while_it_waits_ends_the_call(tmp_path: Path) -> None:
+    """The callee's connection is closed: nobody is there for its answer."""
+
+    async def scenario(node: InvokeNode) -> None:
+        client = await caller_and_callee(node)
+        await client.send(GET_CALLEE)
+        peer = await node.apps["callee"].accept()
+        await peer.request()
+        client.close()
+
+        assert await peer.read() == b""
 
     on_node(tmp_path, scenario)
