@@ -218,7 +218,7 @@ def test_a_deadline_reaches_the_app_and_holds(client: Caller, callee: GrpcApp) -
     assert callee.cancelled.wait(WAIT_SECONDS)
     left = callee.deadlines[-1]
     assert left is not None
-    assert 0 < left <= 1.0
+    assert 0 < left < 2.0
 
 
 def test_cancelling_reaches_the_app(client: Caller, callee: GrpcApp) -> None:
