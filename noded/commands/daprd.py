@@ -87,7 +87,7 @@ def _warn(flags: Parsed) -> None:
             log.warning("--%s is accepted, but noded does not serve it yet", flag.name)
     protocol = protocol_of(flags)
     if flags.text("app-port") and protocol in TLS_PROTOCOLS:
-        log.warning("--app-protocol %s: noded does not serve TLS to the app yet: it speaks without", protocol)
+        log.warning("--app-protocol %s: noded does not speak TLS to the app yet: it is not called at all", protocol)
 
 
 def _configured(settings: SidecarSettings) -> SidecarSettings:
@@ -123,7 +123,7 @@ def _serve(settings: SidecarSettings) -> int:
     try:
         run(go)
     except Exception as error:
-        known = (OSError, PathTooLongError, ComponentFailed, SocketError)
+        known = (OSError, PathTooLongError, ComponentFailed, Refused, SocketError)
         reasons = list(leaves(error))
         if not all(isinstance(each, known) for each in reasons):
             log.critical("Fatal error from runtime", exc_info=error)

@@ -15,11 +15,11 @@ from functools import partial
 import trio
 
 from noded.app import App
-from noded.attachment import Attachment
+from noded.attachment import Attachment, make_channel
 from noded.backends import Backend
 from noded.calls import TEXT, HttpCall, Reply
 from noded.config.load import Loaded
-from noded.config.records import ComponentSpec, Resources
+from noded.config.records import AppProtocol, AppSpec, ComponentSpec, Resources
 from noded.daemon import FORCED_SECONDS, Daemon
 from noded.dispatch import Dispatcher
 from noded.host import Host
@@ -28,7 +28,7 @@ from noded.routes import http_table
 from noded.server import Connection, Serving
 from noded.server_http1 import Http1Wire
 from noded.sidecar.endpoints import open_endpoints
-from noded.sidecar.settings import SidecarSettings
+from noded.sidecar.settings import Refused, SidecarSettings
 
 log = logging.getLogger("noded")
 
@@ -52,7 +52,7 @@ class Sidecar(Daemon):
     async def serve(self) -> None:
         """Run until SIGTERM, SIGINT or the shutdown API.
 
-        Raises ComponentFailed, SocketError, PathTooLongError, OSError for the port of the metrics.
+        Raises ComponentFailed, Refused, SocketError, PathTooLongError, OSError for the port of the metrics.
         """
         made = self._sidecar
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +61,7 @@ class Sidecar(Daemon):
             self.host.on_signal(signal.SIGHUP, partial(self._nursery.start_soon, self.reload))
             await self.reload()
             endpoints = await open_endpoints(made.listening, made.app.app_id, made.app.api_token, self._public())
-            attachment = await self.attach(made.app)
+            attachment = await self.attach(self._reachable(made.app))
             self._check_components(attachment.app)
             async with trio.open_nursery() as work:
                 work.start_soon(self._serve_metrics)
@@ -80,6 +80,20 @@ class Sidecar(Daemon):
             components = tuple(_of_no_namespace(each) for each in components)
             subscriptions = tuple(replace(each, namespace=None) for each in subscriptions)
         return Resources(components, subscriptions)
+
+    def _reachable(self, spec: AppSpec) -> AppSpec:
+        """The app as it can be called: by HTTP/1.1 where its protocol is not served. Raises Refused for its address."""
+        if spec.channel is None:
+            return spec
+        for protocol in (spec.channel.protocol, AppProtocol.HTTP):
+            tried = replace(spec, channel=replace(spec.channel, protocol=protocol))
+            try:
+                make_channel(tried, self.host)
+            except ValueError as error:
+                log.warning("--app-protocol: %s", error)
+            else:
+                return tried
+        raise Refused(f"no app can be called at {spec.channel.address}")
 
     def _check_components(self, app: App) -> None:
         """Raises ComponentFailed for the first that the app should have and has not."""

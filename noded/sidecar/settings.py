@@ -16,8 +16,8 @@ from noded.sidecar.pflag import Parsed
 
 APP_ID = re.compile(r"[^./\x00-\x20\x7f]+")
 LEVELS = ("debug", "info", "warn", "error", "fatal")
-TLS_PROTOCOLS = {"https": "http", "grpcs": "grpc"}
-"""What an app speaks inside TLS."""
+TLS_PROTOCOLS = frozenset({"https", "grpcs"})
+"""Not spoken yet. An app that wants them is not called: tokens do not travel in the clear where TLS was asked for."""
 
 
 class Refused(RuntimeError):
@@ -123,12 +123,11 @@ def _app(flags: Parsed, environ: Mapping[str, str]) -> AppSpec:
 def _channel(flags: Parsed) -> ChannelSpec | None:
     protocol = protocol_of(flags)
     port = _port(flags, "app-port") if flags.text("app-port") else 0
-    if port <= 0:
+    if port <= 0 or protocol in TLS_PROTOCOLS:
         return None
     host = flags.text("app-channel-address")
     most = flags.number("app-max-concurrency")
-    spoken = protocol if protocol in set(AppProtocol) else TLS_PROTOCOLS[protocol]
-    return ChannelSpec(f"{host}:{port}", AppProtocol(spoken), most if most > 0 else None)
+    return ChannelSpec(f"{host}:{port}", AppProtocol(protocol), most if most > 0 else None)
 
 
 def protocol_of(flags: Parsed) -> str:

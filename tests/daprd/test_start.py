@@ -13,6 +13,7 @@ from noded.proto import metadata_pb2
 from tests.compat.runtimes import echo_app
 from tests.compat.wire import UnixConnection
 from tests.daprd.sidecar_process import STATE, command, ended, environment, free_ports, http, resources, running
+from tests.daprd.slow_app import SlowApp
 
 GET_METADATA = "/dapr.proto.runtime.v1.Dapr/GetMetadata"
 NO_SUCH = STATE.replace("state.in-memory", "state.nonesuch")
@@ -125,6 +126,17 @@ def test_the_app_is_called_where_the_flags_say(tmp_path: Path) -> None:
 
     assert echoed.status == 200
     assert b"theirs" in echoed.body
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "grpc", "https", "grpcs", "HTTP"])
+def test_every_protocol_of_daprds_is_taken(protocol: str, tmp_path: Path) -> None:
+    """It starts with each; for https and grpcs, with a warning that the app is not called: nothing goes clear."""
+    with SlowApp() as app, running(tmp_path, "--app-port", str(app.port), "--app-protocol", protocol) as sidecar:
+        sidecar.waits_for("dapr initialized. Status: Running.")
+
+        called = sidecar.http("GET", "/v1.0/metadata").json().get("appConnectionProperties")
+        assert (called is None) is (protocol in {"https", "grpcs"})
+        assert (called is None) is ("does not speak TLS" in sidecar.log())
 
 
 def test_the_public_port_serves_health_and_metadata_alone(tmp_path: Path) -> None:
