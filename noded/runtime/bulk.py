@@ -2,7 +2,7 @@
 
 A batch leaves when it has `maxMessagesCount` messages or BATCH_BYTES, or when its first message has waited
 `maxAwaitDurationMs`. Each message counts as a delivery in flight from the moment it is gathered. How a batch reaches
-the app is a BulkCall: `bulk_http.py` posts it.
+the app is a BulkCall: `bulk_http.py` or `bulk_grpc.py`.
 Source: dapr-api.md 1.5; daprd 1.18 pkg/runtime/subscription/bulksubscription.go, pkg/runtime/pubsub/default_bulksub.go.
 Unlike there, an event without a route is not also sent to the path "".
 """
@@ -18,6 +18,7 @@ from msgspec import Struct
 from components.contract import Delivery, Message, Verdict
 from noded.api.lenient_json import NotJson, first_value
 from noded.app import App, PubSubBinding
+from noded.calls import Header
 from noded.config.records import SubscriptionSpec
 from noded.runtime import events
 from noded.runtime.dead_letter import Outcome, conclude
@@ -26,6 +27,8 @@ from noded.runtime.deliveries import Deliveries, run
 from noded.runtime.events import Event, NotAnEvent
 from noded.runtime.routes import Routes
 
+EVENT_TYPE = "com.dapr.event.sent.bulk"
+"""The type of a batch."""
 MAX_MESSAGES = 1000
 """Of one batch, whatever the subscription asks for (daprd has no limit)."""
 BATCH_BYTES = 4 << 20
@@ -48,6 +51,11 @@ class BulkCall(Protocol):
 
     async def __call__(self, target: bytes, entries: Sequence[BulkEntry]) -> Sequence[Outcome]:
         """Send `entries` to one route and give what became of each, in order. Awaits Completions only; never raises."""
+
+
+def trace_headers(entries: Sequence[BulkEntry]) -> tuple[Header, ...]:
+    """The trace of the last event that has one: a call has room for one only."""
+    return next((headers for entry in reversed(entries) if (headers := entry.event.trace_headers())), ())
 
 
 def messages_in_flight(spec: SubscriptionSpec) -> int:

@@ -21,11 +21,9 @@ from noded.app import App
 from noded.calls import JSON, Header
 from noded.channel_contract import AppChannel, AppResponse, ChannelError
 from noded.config.records import SubscriptionSpec
-from noded.runtime.bulk import BulkEntry
+from noded.runtime.bulk import EVENT_TYPE, BulkEntry, trace_headers
 from noded.runtime.dead_letter import Outcome
 from noded.runtime.deliver import DELIVERY_SECONDS, is_raw
-
-EVENT_TYPE = "com.dapr.event.sent.bulk"
 
 _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(dict[str, Raw] | None).decode
@@ -61,7 +59,7 @@ class HttpBulkCall:
             str(uuid4()).encode(),
             b",".join(map(self._item, entries)),
         )
-        headers = self._headers + _trace_headers(entries)
+        headers = self._headers + trace_headers(entries)
         try:
             answer = await self._channel.call(b"POST", target, headers, body, DELIVERY_SECONDS)
         except ChannelError:
@@ -104,8 +102,3 @@ def _statuses(body: bytes) -> Mapping[str, str]:
 
 def _member(members: Mapping[str, Raw] | None, name: str) -> Raw | None:
     return next((value for key, value in (members or {}).items() if key.lower() == name), None)
-
-
-def _trace_headers(entries: Sequence[BulkEntry]) -> tuple[Header, ...]:
-    """The trace of the last event that has one: a request has room for one only."""
-    return next((headers for entry in reversed(entries) if (headers := entry.event.trace_headers())), ())

@@ -6,6 +6,7 @@ from components.contract import Delivery
 from noded.app import App, PubSubBinding
 from noded.config.records import SubscriptionSpec
 from noded.runtime.bulk import BulkSubscription, messages_in_flight
+from noded.runtime.bulk_grpc import GrpcBulkCall
 from noded.runtime.bulk_http import HttpBulkCall
 from noded.runtime.deliver import HttpSubscription
 from noded.runtime.deliver_grpc import GrpcSubscription
@@ -33,9 +34,10 @@ def make_consumer(
 
     Raises BadMatch: a routing rule cannot be used.
     """
-    if app.grpc_channel is not None:
-        return GrpcSubscription(app, binding, spec, deliveries), MAX_IN_FLIGHT
+    speaks_grpc = app.grpc_channel is not None
     if spec.bulk.enabled:
-        call, routes = HttpBulkCall(app, spec), Routes(spec.rules)
+        routes = Routes(spec.rules, str.encode) if speaks_grpc else Routes(spec.rules)
+        call = GrpcBulkCall(app, spec) if speaks_grpc else HttpBulkCall(app, spec)
         return BulkSubscription(app, binding, spec, deliveries, routes, call), messages_in_flight(spec)
-    return HttpSubscription(app, binding, spec, deliveries), MAX_IN_FLIGHT
+    kind = GrpcSubscription if speaks_grpc else HttpSubscription
+    return kind(app, binding, spec, deliveries), MAX_IN_FLIGHT
