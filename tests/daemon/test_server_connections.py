@@ -266,7 +266,7 @@ def test_a_peer_that_does_not_read_the_last_answer_is_cut_off_too(tmp_path: Path
     async def scenario(server: Server) -> None:
         server.answer = lambda call: call.exchange.reply(Reply(200, bytes(1 << 20)))
         with await server.connect() as mute:
-            await send(mute, b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            await send(mute, b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
             await server.until(lambda: bool(server.calls))
             assert len(server.listener.connections) == 1
             server.now += STALLED_SECONDS + 0.1
@@ -320,7 +320,7 @@ def test_http_2_is_told_from_http_1_by_its_preface_however_it_is_cut(tmp_path: P
     """The preface may come byte by byte; a request that begins like it is HTTP/1.1's affair."""
 
     async def scenario(server: Server) -> None:
-        for text in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PUT / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"):
+        for text in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"):
             with await server.connect() as peer:
                 for at in range(len(text)):
                     await send(peer, text[at : at + 1])
