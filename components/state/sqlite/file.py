@@ -23,6 +23,8 @@ _LEVEL = "1"
 _EVERY_ROW = -1
 _LOG_BYTES = 64 << 20
 """What is left of the write-ahead log's file after a burst."""
+_FILLED_BYTES = 32 + 1064 * (24 + 4096)
+"""What the log grows to by itself: its header, SQLite's 1000 pages between checkpoints, and a large last group."""
 
 
 class OwnedFile:
@@ -151,7 +153,32 @@ def _prepare(
     connection.execute("COMMIT")
     for statement in statements.prepare:
         connection.execute(statement)
+    if settings.path is not None and settings.wal:
+        _fill_log(connection)
     return {owner: (keys, size) for owner, keys, size in connection.execute(statements.totals)}, counted
+
+
+def _fill_log(connection: sqlite3.Connection) -> None:
+    """Bring the log's file to its usual size with zeros: to sync a grown file takes twice as long.
+
+    Zeros are no frames to SQLite, and nobody else appends while the write lock is held.
+    Source: SQLite's file format, section 4.1.
+    """
+    (location,) = (path for _, name, path in connection.execute("PRAGMA database_list") if name == "main")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        log = os.open(f"{location}-wal", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(log).st_size
+            if size < _FILLED_BYTES:
+                os.pwrite(log, bytes(_FILLED_BYTES - size), size)
+                os.fsync(log)
+        finally:
+            os.close(log)
+    except OSError:
+        pass  # then it grows as it is written
+    finally:
+        connection.execute("COMMIT")
 
 
 def _check_level(component: str, settings: Settings, connection: sqlite3.Connection, statements: Statements) -> None:

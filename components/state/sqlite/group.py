@@ -150,8 +150,8 @@ def expiry(ttl_seconds: int, now: float) -> float | None:
     return float(at) if at <= _LAST_SECOND else None
 
 
-def encode(group: Group, known: Mapping[StoreKey, Version | None]) -> tuple[str, str, str, str]:
-    """Make the four JSON texts of `Statements.apply`."""
+def encode(group: Group, known: Mapping[StoreKey, Version | None]) -> tuple[str, ...]:
+    """Make the JSON texts of `Statements.apply`; the two of `Statements.overwrite` where no total changes."""
     expected: dict[str, str | None] = {}
     written: dict[str, str] = {}
     deleted: list[str] = []
@@ -162,6 +162,8 @@ def encode(group: Group, known: Mapping[StoreKey, Version | None]) -> tuple[str,
             deleted.append(key)
         else:
             written[key] = _encode_version(version)
+    if not (deleted or group.grown or group.shrunk):
+        return _json(expected), _json(written)
     totals = dict(group.grown)
     for owner, (keys, size_bytes) in group.shrunk.items():
         add(totals, owner, keys, size_bytes)

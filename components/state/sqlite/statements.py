@@ -117,27 +117,43 @@ class Statements:
     def prepare(self) -> tuple[str, ...]:
         """Make `apply` possible on a connection.
 
-        A temporary view whose trigger does everything: so a whole group is one statement, its own transaction, and the
+        Temporary views whose triggers do everything: so a whole group is one statement, its own transaction, and the
         writer gives the GIL away once for it. Raises CHANGED when an item is not what the writer took it for.
-        A new version is one string (see `group.encode`): its cut is cheaper than json_extract.
+        A new version is one string (see `group.encode`): its cut is cheaper than json_extract. An overwrite keeps its
+        row, so the index of the keys stays as it is: one page to log and sync.
         """
-        return (
-            "CREATE TEMP VIEW noded_group (expected, written, deleted, totals) AS SELECT '', '', '', ''",
-            f"""CREATE TEMP TRIGGER noded_apply INSTEAD OF INSERT ON noded_group BEGIN
-                SELECT RAISE(ABORT, '{CHANGED}') WHERE EXISTS (
+        check = f"""SELECT RAISE(ABORT, '{CHANGED}') WHERE EXISTS (
                     SELECT 1 FROM json_each(NEW.expected) AS e LEFT JOIN {self.table} s ON s.key = e.key
-                    WHERE s.etag IS NOT e.value);
-                DELETE FROM {self.table} WHERE key IN (SELECT value FROM json_each(NEW.deleted));
-                INSERT OR REPLACE INTO {self.table} (key, etag, is_binary, expiration_time, value)
+                    WHERE s.etag IS NOT e.value);"""
+        write = f"""INSERT INTO {self.table} (key, etag, is_binary, expiration_time, value)
                     SELECT key, substr(value, 1, 36), substr(value, 37, 1) = '1',
                         datetime(nullif(CAST(substr(value, 38, 12) AS INTEGER), 0), 'unixepoch'), substr(value, 50)
-                    FROM json_each(NEW.written);
+                    FROM json_each(NEW.written) WHERE true
+                    ON CONFLICT (key) DO UPDATE SET etag = excluded.etag, is_binary = excluded.is_binary,
+                        expiration_time = excluded.expiration_time, value = excluded.value,
+                        update_time = CURRENT_TIMESTAMP;"""
+        return (
+            "CREATE TEMP VIEW noded_overwrites (expected, written) AS SELECT '', ''",
+            f"""CREATE TEMP TRIGGER noded_overwrite INSTEAD OF INSERT ON noded_overwrites BEGIN
+                {check}
+                {write}
+            END""",
+            "CREATE TEMP VIEW noded_group (expected, written, deleted, totals) AS SELECT '', '', '', ''",
+            f"""CREATE TEMP TRIGGER noded_apply INSTEAD OF INSERT ON noded_group BEGIN
+                {check}
+                DELETE FROM {self.table} WHERE key IN (SELECT value FROM json_each(NEW.deleted));
+                {write}
                 INSERT INTO {self.table}_totals (owner, keys, bytes)
                     SELECT key, json_extract(value, '$[0]'), json_extract(value, '$[1]')
                     FROM json_each(NEW.totals) WHERE true
                     ON CONFLICT (owner) DO UPDATE SET keys = keys + excluded.keys, bytes = bytes + excluded.bytes;
             END""",
         )
+
+    @property
+    def overwrite(self) -> str:
+        """Do a group that changes no totals: {key: expected etag}, {key: version}."""
+        return "INSERT INTO noded_overwrites VALUES (?, ?)"
 
     @property
     def apply(self) -> str:

@@ -27,6 +27,7 @@ _ATTEMPTS = 5
 _VERSIONS = 16_384
 """Versions remembered, some 5 MB: a group whose keys are among them needs no SELECT."""
 _PURGE_SLICE = 500
+_OVERWRITE_TEXTS = 2
 
 Settled = Callable[[Sequence[Request], dict[StoreKey, Item | None]], None]
 
@@ -51,6 +52,7 @@ class Writer:
     ) -> None:
         self._connection = connection
         self._statements = statements
+        self._overwrite, self._apply_all = statements.overwrite, statements.apply
         self._worker = worker
         self._loop_side = loop_side
         self._name = name
@@ -134,8 +136,9 @@ class Writer:
         """Do the group; False when another process had changed an item. On any failure all charges are given back."""
         if not group.changed:
             return True
+        texts = encode(group, self._versions)
         try:
-            self._connection.execute(self._statements.apply, encode(group, self._versions))
+            self._connection.execute(self._overwrite if len(texts) == _OVERWRITE_TEXTS else self._apply_all, texts)
         except BaseException as error:
             if self._connection.in_transaction:  # else a later group would be told done without a commit of its own
                 self._connection.rollback()
