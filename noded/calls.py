@@ -91,40 +91,29 @@ class BodySink(Protocol):
         """The peer closed or reset; nothing more can be sent."""
 
 
-class HttpCall:
+class HttpCall(Struct, eq=False):
     """One HTTP request on its way to its handler."""
 
-    params: Sequence[str] = ()
-    """The route's {fields}, decoded by query rules."""
-    body_complete = True
-    """False for a route that streams: `body` is empty and `exchange.stream_to` gives it."""
-    too_large = False
-    """The body passed the limit and was not kept."""
-    candidate: "Candidate | None" = None
-    """Its route, where the line up to the last segment was met before; `params` are set then."""
-    line: bytes | None = None
-    """Method and path up to the last segment, where that is plain: what its route may be remembered by."""
+    app: "App"
+    method: bytes
+    path: bytes
+    """As it came, escaped, without the query."""
+    query: bytes
+    headers: Sequence[Header]
+    body: bytes
+    exchange: Exchange
     known: "KnownHead | None" = None
     """What `headers` came from, if they were met before."""
-
-    def __init__(  # noqa: PLR0913, PLR0917 - made once per request: a record to pass would cost another
-        self,
-        app: "App",
-        method: bytes,
-        path: bytes,
-        query: bytes,
-        headers: Sequence[Header],
-        body: bytes,
-        exchange: Exchange,
-    ) -> None:
-        self.app = app
-        self.method = method
-        self.path = path
-        """As it came, escaped, without the query."""
-        self.query = query
-        self.headers = headers
-        self.body = body
-        self.exchange = exchange
+    candidate: "Candidate | None" = None
+    """Its route, where the line up to the last segment was met before; `params` are set then."""
+    params: Sequence[str] = ()
+    """The route's {fields}, decoded by query rules."""
+    line: bytes | None = None
+    """Method and path up to the last segment, where that is plain: what its route may be remembered by."""
+    body_complete: bool = True
+    """False for a route that streams: `body` is empty and `exchange.stream_to` gives it."""
+    too_large: bool = False
+    """The body passed the limit and was not kept."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that lower-case name."""

@@ -57,7 +57,15 @@ class Dispatcher:
         elif call.too_large and (row := candidate.route.too_large) is not None:
             self._finish(call, candidate, error_reply(row.error(text=TOO_LARGE)))
         else:
-            self._step(call, candidate, candidate.handler(call))
+            running = candidate.handler(call)
+            try:
+                waits_for = running.send(None)
+            except StopIteration as end:
+                self._finish(call, candidate, end.value)
+            except Exception as error:  # noqa: BLE001 - a request's failure is its own
+                self._finish(call, candidate, self._failed(call, error))
+            else:
+                self._wait(call, candidate, running, waits_for)
 
     def _find(self, call: HttpCall) -> Candidate | None:
         """Find a call's route, to be remembered where its line will come again. None: answered already."""
@@ -87,7 +95,7 @@ class Dispatcher:
             return False
 
     def _step(self, call: HttpCall, candidate: Candidate, running: Running) -> None:
-        """Run the handler until it ends or waits; what it waits for comes back here."""
+        """Run the handler on, as what it waited for is there, until it ends or waits again."""
         try:
             waits_for = running.send(None)
         except StopIteration as end:
@@ -95,11 +103,14 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - a request's failure is its own
             self._finish(call, candidate, self._failed(call, error))
         else:
-            if isinstance(waits_for, Completion):
-                waits_for.on_done(partial(self._step, call, candidate, running))
-            else:
-                running.close()
-                self._finish(call, candidate, self._failed(call, NotInline(f"{waits_for!r} awaited in place")))
+            self._wait(call, candidate, running, waits_for)
+
+    def _wait(self, call: HttpCall, candidate: Candidate, running: Running, waits_for: object) -> None:
+        if isinstance(waits_for, Completion):
+            waits_for.on_done(partial(self._step, call, candidate, running))
+            return
+        running.close()
+        self._finish(call, candidate, self._failed(call, NotInline(f"{waits_for!r} awaited in place")))
 
     def _stream(self, call: HttpCall, candidate: Candidate) -> None:
         app = call.app

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from msgspec import Struct
+
 from noded.app import App
 from noded.calls import BodySink, Ended, Header, Reply
 from noded.http_heads import chunk, head, reply_bytes
@@ -54,24 +56,22 @@ class Line(Protocol):
         """An answer is complete."""
 
 
-class Http1Exchange:
+class Http1Exchange(Struct, eq=False):
     """One request on an HTTP/1.1 connection (`noded.calls.Exchange`)."""
 
-    closed = False
+    wire: Line
+    keep_alive: bool
+    head_only: bool
+    closed: bool = False
     sink: BodySink | None = None
     ended: Ended | None = None
     parts: list[bytes] | None = None
     """What came of a streamed body before there was a sink."""
     _held: list[bytes] | None = None
-    _started = 0
-    _chunked = False
-    _whole = False
-    _full = False
-
-    def __init__(self, wire: Line, *, keep_alive: bool, head_only: bool) -> None:
-        self.wire = wire
-        self.keep_alive = keep_alive
-        self.head_only = head_only
+    _started: int = 0
+    _chunked: bool = False
+    _whole: bool = False
+    _full: bool = False
 
     def reply(self, reply: Reply) -> None:
         """Send a whole answer."""

@@ -27,6 +27,9 @@ class _Heads:
 
 _heads = _Heads()
 _MAX_HEADS = 256
+_MOST_LENGTHS = 1024
+_LENGTHS = tuple(b"%d\r\n" % size for size in range(_MOST_LENGTHS))
+"""How small bodies end their content-length."""
 
 
 def tick(unix_seconds: float) -> None:
@@ -49,7 +52,9 @@ def reply_bytes(reply: Reply, *, keep_alive: bool, head_only: bool) -> bytes:
             return start if reply.status == 204 else b"%b%d\r\n\r\n%b" % (start, len(body), body)
         if len(reply.headers) == 1 and reply.status != 204:
             name, value = reply.headers[0]
-            return b"%b%d\r\n%b: %b\r\n\r\n%b" % (start, len(body), name, value, body)
+            size = len(body)
+            length = _LENGTHS[size] if size < _MOST_LENGTHS else b"%d\r\n" % size
+            return b"".join((start, length, name, b": ", value, b"\r\n\r\n", body))
     return _uncommon(reply, start, keep_alive=keep_alive, head_only=head_only)
 
 

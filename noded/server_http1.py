@@ -4,7 +4,6 @@ No IO here: bytes come by `feed`, go by `Link.send`. A request whose body is who
 with it; else it is decided whether its route streams (invocation) or waits for the whole body. Source: RFC 9112.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable
 
@@ -170,7 +169,8 @@ class Http1Wire:
 
     def _feed_known(self, data: bytes) -> bytes:
         """Serve the requests at the front of `data` whose headers were met before; give what is left."""
-        heads = self.link.app.known_heads
+        app = self.link.app
+        find_head, find_line = app.known_heads.find, app.known_lines.find
         position, end = 0, len(data)
         while position < end and not self._closing:
             stop = data.find(b"\r\n\r\n", position)
@@ -178,51 +178,45 @@ class Http1Wire:
             if stop < 0:
                 break
             section = data[line_end:stop]
-            known = heads.find(section)
+            known = find_head(section)
             if known is None:
                 self._section = section
                 break
             body = stop + 4
-            position_after = body + known.body_bytes
-            if position_after > end or not self._serve_known(known, data, (position, line_end, body, position_after)):
+            after = body + known.body_bytes
+            if after > end or (known.body_bytes and known.body_bytes > app.max_body_bytes):
                 break
-            position = position_after
+            target_end = line_end - 9
+            last_at = data.rfind(b"/", position, target_end) + 1
+            last = data[last_at:target_end]
+            route = find_line(data[position:last_at])
+            if route is None or not last.isalnum() or data[target_end:line_end] != b" HTTP/1.1":
+                if not self._serve_target(known, data, (position, line_end, body, after)):
+                    break
+                position = after
+                continue
+            exchange = Http1Exchange(self, keep_alive=True, head_only=False)
+            self.pending.append(exchange)
+            path, params, candidate = route.path + last, [*route.params, last.decode()], route.candidate
+            content = data[body:after]
+            call = HttpCall(
+                app, route.method, path, b"", known.headers, content, exchange, known, candidate, params
+            )
+            self._handle(call)
+            position = after
         return data[position:] if position else data
 
-    def _serve_known(self, known: KnownHead, data: bytes, at: tuple[int, int, int, int]) -> bool:
-        """Serve one request: its line, line's end, body and body's end are `at`. False: the parser must read it."""
-        start, line_end, body, end = at
-        app = self.link.app
-        if known.body_bytes and known.body_bytes > app.max_body_bytes:
-            return False
-        line = plain_line(data, start, line_end)
-        if line is not None:
-            prefix, last = line.groups()
-            route = app.known_lines.find(prefix)
-            if route is not None:
-                exchange = Http1Exchange(self, keep_alive=True, head_only=False)
-                call = HttpCall(app, route.method, route.path + last, b"", known.headers, data[body:end], exchange)
-                call.known = known
-                call.candidate = route.candidate
-                call.params = [*route.params, last.decode()]
-                self.pending.append(exchange)
-                self._handle(call)
-                return True
-        return self._serve_target(known, data, at, line)
-
-    def _serve_target(
-        self, known: KnownHead, data: bytes, at: tuple[int, int, int, int], plain: "re.Match[bytes] | None"
-    ) -> bool:
-        """As `_serve_known`, for a target whose like was not met before."""
+    def _serve_target(self, known: KnownHead, data: bytes, at: tuple[int, int, int, int]) -> bool:
+        """Serve one request of any target; its line, line's end, body and its end are `at`. False: it is no request."""
         start, line_end, body, end = at
         line = request_line(data, start, line_end)
         if line is None:
             return False
+        plain = plain_line(data, start, line_end)
         method, target = line.groups()
         path, _, query = target.partition(b"?")
         exchange = Http1Exchange(self, keep_alive=True, head_only=False)
-        call = HttpCall(self.link.app, method, path, query, known.headers, data[body:end], exchange)
-        call.known = known
+        call = HttpCall(self.link.app, method, path, query, known.headers, data[body:end], exchange, known)
         if plain is not None:
             call.line = plain.group(1)
         self.pending.append(exchange)
