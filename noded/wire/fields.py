@@ -7,6 +7,7 @@ Source: RFC 9113, section 8.2 (fields), 8.3 (pseudo-fields), 8.5 (CONNECT), 8.1.
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -67,6 +68,11 @@ _is_status = re.compile(rb"[1-9][0-9][0-9]").fullmatch
 _is_length = re.compile(rb"[0-9]{1,18}").fullmatch
 
 
+TakeWhole = Callable[[int, bytes, int, int], None]
+"""Given the stream id, what was read, and where in it the request's body begins and ends, takes a request whose
+stream is not opened yet: answers by `send_whole`, or opens the stream by `open_received`, before it returns."""
+
+
 class HeaderBlock(Struct):
     """A decoded block. Equal blocks of a connection may be one object, so `headers` is never changed."""
 
@@ -78,6 +84,8 @@ class HeaderBlock(Struct):
     """The body's announced size in bytes."""
     parsed: object | None = None
     """For the receiver: what it made of this block, kept for when the same block comes again."""
+    take: TakeWhole | None = None
+    """For the receiver of a valid request without content-length: what takes the next one that comes whole."""
 
 
 def field_of(name: bytes, value: bytes) -> Field:

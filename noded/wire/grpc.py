@@ -14,6 +14,7 @@ from typing import Final
 
 from noded.calls import Header
 from noded.wire.hpack import encode_block
+from noded.wire.http2_frames import DATA, END_HEADERS, END_STREAM, HEADERS
 
 OK: Final = 0
 UNIMPLEMENTED: Final = 12
@@ -21,6 +22,8 @@ INTERNAL: Final = 13
 RESOURCE_EXHAUSTED: Final = 8
 
 _PREFIX: Final = Struct(">BL")
+unpack_prefix: Final = _PREFIX.unpack_from
+"""Read what comes before a message: the flag, 1 where it is compressed, and its size in bytes."""
 _PREFIX_BYTES: Final = 5
 _SECONDS_OF: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _LARGEST_TIMEOUT: Final = 99_999_999
@@ -206,6 +209,31 @@ def encode_trailers(
     if details_bin is not None:
         trailers.append((b"grpc-status-details-bin", encode_binary(details_bin)))
     return encode_block(trailers) + encode_metadata(extra)
+
+
+_ANSWER: Final = Struct(f">LBL{len(RESPONSE_HEAD)}sLBLBL")
+_ANSWER_END: Final = Struct(f">LBL{len(OK_TRAILERS)}s")
+
+
+def frame_answer(stream_id: int, payload: bytes) -> bytes:
+    """Write a whole answer without metadata as frames: head, message, trailers.
+
+    Only for a message of at most 16,379 bytes, so that every peer takes its frame.
+    """
+    size = len(payload)
+    begin = _ANSWER.pack(
+        len(RESPONSE_HEAD) << 8 | HEADERS,
+        END_HEADERS,
+        stream_id,
+        RESPONSE_HEAD,
+        size + _PREFIX_BYTES << 8 | DATA,
+        0,
+        stream_id,
+        0,
+        size,
+    )
+    ends = END_HEADERS | END_STREAM
+    return begin + payload + _ANSWER_END.pack(len(OK_TRAILERS) << 8 | HEADERS, ends, stream_id, OK_TRAILERS)
 
 
 def encode_request_head(

@@ -115,6 +115,10 @@ class Decoder:
         self._entries: list[Field] = []  # the newest last, so index 62 is [-1]
         self._blocks: dict[bytes, HeaderBlock] = {}
 
+    def remembered(self, raw: bytes) -> HeaderBlock | None:
+        """Give what these bytes stand for, if that is known; decoding them would change nothing."""
+        return self._blocks.get(raw)
+
     def decode(self, raw: bytes) -> HeaderBlock:
         """Decode one whole header block.
 

@@ -188,7 +188,7 @@ class Http2Connection(HeadReceiver):
             if kind == DATA:
                 self._receive_data(stream_id, flags, data[start:stop])
             elif kind == HEADERS:
-                self._receive_headers(stream_id, flags, data[start:stop])
+                position = self._receive_opening(stream_id, flags, data, start, stop)
             else:
                 self._receive_control(kind, stream_id, flags, data[start:stop])
             if self.closed:

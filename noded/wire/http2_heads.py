@@ -5,18 +5,21 @@ Source: RFC 9113, sections 4.3, 5.1.1, 5.1.2, 6.2, 6.10 and 8.1.
 
 from typing import Final
 
-from noded.wire.fields import INTERIM_RESPONSE, REQUEST, RESPONSE, TOO_LARGE, TRAILERS, HeaderBlock
+from noded.wire.fields import INTERIM_RESPONSE, REQUEST, RESPONSE, TOO_LARGE, TRAILERS, HeaderBlock, TakeWhole
 from noded.wire.hpack import Decoder, encode_block
 from noded.wire.http2_data import DataReceiver
 from noded.wire.http2_frames import (
+    DATA,
     END_HEADERS,
     END_STREAM,
+    FRAME_HEAD_BYTES,
     HAS_PRIORITY,
     LARGEST_STREAM_ID,
     PADDED,
     ConnectionFault,
     ErrorCode,
     strip_padding,
+    unpack_head,
 )
 from noded.wire.http2_limits import Http2Limits
 from noded.wire.http2_send import Http2Events
@@ -30,7 +33,15 @@ _GAPS: Final = 16
 class HeadReceiver(DataReceiver):
     """Takes HEADERS and CONTINUATION in: requests, responses and trailers."""
 
-    __slots__ = ("_block", "_block_continuations", "_block_ends_stream", "_block_stream_id", "_decoder", "_gaps")
+    __slots__ = (
+        "_block",
+        "_block_continuations",
+        "_block_ends_stream",
+        "_block_stream_id",
+        "_decoder",
+        "_gaps",
+        "_largest_whole",
+    )
 
     def __init__(self, events: Http2Events, *, client: bool, limits: Http2Limits) -> None:
         super().__init__(events, client=client, limits=limits)
@@ -40,6 +51,7 @@ class HeadReceiver(DataReceiver):
         self._block_stream_id = 0
         self._block_ends_stream = 0
         self._block_continuations = 0
+        self._largest_whole = min(limits.auto_consume_bytes, limits.max_frame_bytes)
 
     def _receive_headers(self, stream_id: int, flags: int, raw: bytes) -> None:
         if not stream_id:
@@ -95,6 +107,55 @@ class HeadReceiver(DataReceiver):
         else:
             self._receive_response(stream, block, ends)
 
+    def _receive_opening(self, stream_id: int, flags: int, data: bytes, start: int, stop: int) -> int:
+        """Take the HEADERS whose payload is `data[start:stop]`, and what was taken with them; give where that ends.
+
+        A known head, and the one DATA frame that ends its request, are handed on together without opening a stream.
+        """
+        raw = data[start:stop]
+        if flags == END_HEADERS and (block := self._decoder.remembered(raw)) is not None and block.take is not None:
+            end = self._take_whole(block.take, stream_id, data, stop)
+            if end:
+                return end
+        self._receive_headers(stream_id, flags, raw)
+        return stop
+
+    def _take_whole(self, take: TakeWhole, stream_id: int, data: bytes, position: int) -> int:
+        """Give where the DATA frame at `position` ends, having taken it; 0: something stands against it."""
+        if len(data) < position + FRAME_HEAD_BYTES:
+            return 0
+        length_and_kind, flags, its_stream_id = unpack_head(data, position)
+        size: int = length_and_kind >> 8
+        start = position + FRAME_HEAD_BYTES
+        stop = start + size
+        if (
+            length_and_kind & 0xFF != DATA
+            or flags != END_STREAM
+            or its_stream_id != stream_id
+            or stream_id != self._highest_id + 2
+            or not 0 < size <= self._largest_whole
+            or size > self._receive_window
+            or stop > len(data)
+            or self._goaway_sent
+            or len(self._streams) >= self._limits.max_concurrent_streams
+        ):
+            return 0
+        self._highest_id = stream_id
+        self._receive_window -= size
+        self._credit += size
+        if self._credit >= self._credit_due:
+            self._give_credit()
+        if self._controls.touched:
+            self._controls.refill()
+        take(stream_id, data, start, stop)
+        return stop
+
+    def open_received(self, stream_id: int) -> None:
+        """Open the stream of a request that was taken whole, so that it may be answered later, or in pieces."""
+        stream = self._streams[stream_id] = self._new_stream(stream_id)
+        stream.head_received = True
+        stream.receiving = False
+
     def _receive_late_block(self, stream_id: int) -> None:
         """HEADERS for a stream that takes none."""
         if self._is_idle(stream_id) or any(first <= stream_id <= last for first, last in self._gaps):
@@ -121,7 +182,8 @@ class HeadReceiver(DataReceiver):
         stream.head_received = True
         stream.receiving = not ends
         stream.body_left = block.content_length
-        self._controls.refill()
+        if self._controls.touched:
+            self._controls.refill()
         self._events.on_headers(stream_id, block, ends != 0)
 
     def _note_gap(self, first: int, last: int) -> None:
@@ -148,7 +210,8 @@ class HeadReceiver(DataReceiver):
         stream.body_left = block.content_length
         if ends:
             self._end_receiving(stream)
-        self._controls.refill()
+        if self._controls.touched:
+            self._controls.refill()
         self._events.on_headers(stream.stream_id, block, ends != 0)
 
     def _receive_trailers(self, stream: Stream, block: HeaderBlock, ends: int) -> None:

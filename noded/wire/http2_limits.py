@@ -42,13 +42,15 @@ DEFAULT_LIMITS: Final = Http2Limits()
 class Budget:
     """A token bucket: `burst` at once, `per_second` in the long run."""
 
-    __slots__ = ("_burst", "_left", "_per_second", "_updated")
+    __slots__ = ("_burst", "_left", "_per_second", "_updated", "touched")
 
     def __init__(self, burst: int, per_second: float) -> None:
         self._burst = burst
         self._per_second = per_second
         self._left = float(burst)
         self._updated = 0.0
+        self.touched = False
+        """Whether tokens were taken since all were given back."""
 
     def spend(self, now: float, what: str) -> None:
         """Take one token; `now` in seconds of any steady clock.
@@ -62,7 +64,9 @@ class Budget:
         if self._left < 1.0:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
         self._left -= 1.0
+        self.touched = True
 
     def refill(self) -> None:
         """Give all tokens back."""
         self._left = self._burst
+        self.touched = False

@@ -75,6 +75,7 @@ class SendingHalf:
         "_block_prefix",
         "_client",
         "_credit",
+        "_credit_due",
         "_events",
         "_forgotten",
         "_goaway_received",
@@ -109,6 +110,7 @@ class SendingHalf:
         self._block_prefix = b""
         self._receive_window = limits.connection_window_bytes
         self._credit = 0  # DATA bytes taken, not yet given back by a WINDOW_UPDATE of the connection
+        self._credit_due = (limits.connection_window_bytes + 1) // 2
         self._next_id = 1
         self._goaway_sent = False
         self._goaway_received = False
@@ -122,8 +124,11 @@ class SendingHalf:
         out = self._out
         if not out:
             return b""
-        data = b"".join(out)
-        out.clear()
+        if len(out) == 1:
+            data = out.pop()
+        else:
+            data = b"".join(out)
+            out.clear()
         self._undrained_controls = 0
         return data
 
@@ -162,6 +167,22 @@ class SendingHalf:
             trailers_head = pack_head(len(trailers_block) << 8 | HEADERS, END_HEADERS | END_STREAM, stream_id)
             out += (trailers_head, trailers_block)
         self._end_sending(stream)
+
+    def send_whole(self, frames: bytes, size: int) -> bool:
+        """Answer a request that was taken whole by one piece of frames, which holds `size` DATA bytes.
+
+        False: nothing was sent, for the peer's windows do not allow it; open the stream, and answer on that.
+        """
+        if (
+            size > self._send_window
+            or size > self._initial_send_window
+            or size > self._max_send_frame
+            or self._block_prefix
+        ):
+            return False
+        self._send_window -= size
+        self._out.append(frames)
+        return True
 
     def _send_response_in_pieces(
         self, stream: Stream, head_block: bytes, body: bytes, trailers_block: bytes | None
@@ -362,10 +383,13 @@ class SendingHalf:
     def _grant(self, size: int) -> None:
         """Give bytes back to the peer's connection window, by a WINDOW_UPDATE when half of it is used up."""
         self._credit += size
-        if self._credit * 2 >= self._limits.connection_window_bytes:
-            self._out.append(encode_window_update(0, self._credit))
-            self._receive_window += self._credit
-            self._credit = 0
+        if self._credit >= self._credit_due:
+            self._give_credit()
+
+    def _give_credit(self) -> None:
+        self._out.append(encode_window_update(0, self._credit))
+        self._receive_window += self._credit
+        self._credit = 0
 
     def _remember_forgotten(self, stream_id: int) -> None:
         forgotten = self._forgotten
