@@ -72,6 +72,7 @@ class Level:
         self.counted = 0
         """Requests in flight: of an app always; of a namespace or the node only while its ceiling asks for it."""
         self.used = dict.fromkeys(COUNTED, 0)
+        """What is held: of an app always right; of the others only where they have a ceiling, else ask `held`."""
         self.refused: dict[str, int] = {}
         """{limit: refusals for which this level's ceiling was the reason}"""
         self.requests = _bucket(None, limits.requests_per_second, 0.0)
@@ -84,6 +85,12 @@ class Level:
             return self.counted
         return sum(gate.app.counted for gate in self.gates)
 
+    def held(self, limit: str) -> int:
+        """What is held of a COUNTED limit."""
+        if self.scope == "app":
+            return self.used[limit]
+        return sum(gate.app.used[limit] for gate in self.gates)
+
     @property
     def counts(self) -> bool:
         """Whether it must know its requests in flight at every moment."""
@@ -93,6 +100,7 @@ class Level:
         """Replace the ceilings from `now` on, for every gate of this level."""
         self.limits = limits
         self.counted = self.in_flight
+        self.used = {limit: self.held(limit) for limit in COUNTED}
         self.requests = _bucket(self.requests, limits.requests_per_second, now)
         self.bytes = _bucket(self.bytes, limits.bytes_per_second, now)
         for gate in self.gates:
@@ -118,6 +126,7 @@ class Gate:
         "_concurrency",
         "_counted",
         "_counting",
+        "_holding",
         "_limited",
         "_requests",
         "app",
@@ -140,6 +149,10 @@ class Gate:
         self._bytes = [(level, level.bytes) for level in levels if level.bytes is not None]
         self._limited = bool(self._concurrency or self._requests or self._bytes)
         self._counted = {name: ceilings for name in COUNTED if (ceilings := _ceilings(levels, name))}
+        self._holding = {
+            name: (self.app, *(level for level in levels[1:] if getattr(level.limits, name) is not None))
+            for name in COUNTED
+        }
 
     def admit(self, now: float, request_bytes: int) -> Refusal | None:
         """Let one request in, to be followed by one `release`; or say why not, having taken nothing."""
@@ -170,17 +183,15 @@ class Gate:
             for level, allowed in self._counted[limit]:
                 if level.used[limit] + n > allowed:
                     return level.refusal(limit, level.used[limit], COUNTED_RETRY_SECONDS)
-        self.app.used[limit] += n
-        self.namespace.used[limit] += n
-        self.node.used[limit] += n
+        for level in self._holding[limit]:
+            level.used[limit] += n
         return None
 
     def free(self, limit: str, n: int = 1) -> None:
         """Give back what `acquire` counted."""
         assert self.app.used[limit] >= n, f"{self.app.subject} frees more {limit} than it holds"
-        self.app.used[limit] -= n
-        self.namespace.used[limit] -= n
-        self.node.used[limit] -= n
+        for level in self._holding[limit]:
+            level.used[limit] -= n
 
     def close(self) -> None:
         """Take the app out of its namespace's and the node's counts, whatever it still holds.

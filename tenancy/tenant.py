@@ -232,7 +232,7 @@ def _used(level: Level, stored: Totals, now: float) -> dict[str, float]:
     use["state_keys"] = stored.keys
     use["state_bytes"] = stored.size_bytes
     for limit in COUNTED:
-        use[limit] = level.used[limit]
+        use[limit] = level.held(limit)
     return use
 
 

@@ -145,16 +145,16 @@ def test_what_is_held_never_passes_a_ceiling_and_always_adds_up(
     world = Node(app, namespace, node)
     for place, n in moves:
         gate = world.gates[place]
-        held = gate.app.used["locks"]
+        held = gate.app.held("locks")
         if n < 0:
             gate.free("locks", min(-n, held))
         elif gate.acquire("locks", n) is not None:
-            assert held == gate.app.used["locks"]
+            assert held == gate.app.held("locks")
 
-        a, b, c = (each.app.used["locks"] for each in world.gates)
-        assert (a + b, c, a + b + c) == tuple(level.used["locks"] for level in (world.first, world.second, world.node))
+        a, b, c = (each.app.held("locks") for each in world.gates)
+        assert (a + b, c, a + b + c) == tuple(level.held("locks") for level in (world.first, world.second, world.node))
         for level in world.levels:
-            assert level.limits.locks is None or level.used["locks"] <= level.limits.locks
+            assert level.limits.locks is None or level.held("locks") <= level.limits.locks
 
 
 @pytest.mark.parametrize("limit", COUNTED)
@@ -244,7 +244,7 @@ def test_a_closed_gate_leaves_nothing_behind() -> None:
     assert leaver.admit(0.0, 0) is None
     leaver.close()
 
-    assert (node.node.used["locks"], node.first.used["locks"]) == (0, 0)
+    assert (node.node.held("locks"), node.first.held("locks")) == (0, 0)
     assert stayer.acquire("locks", 2) is None
     assert stayer.admit(0.0, 0) is None
 
@@ -261,8 +261,8 @@ def test_what_ends_after_its_gate_closed_is_not_counted_twice() -> None:
     leaver.free("streams")
 
     assert [level.in_flight for level in (node.first, node.node)] == [1, 1]
-    assert [level.used["streams"] for level in (node.first, node.node)] == [1, 1]
-    assert (leaver.app.in_flight, leaver.app.used["streams"]) == (0, 0)
+    assert [level.held("streams") for level in (node.first, node.node)] == [1, 1]
+    assert (leaver.app.in_flight, leaver.app.held("streams")) == (0, 0)
 
 
 def test_freeing_what_is_not_held_is_a_fault_of_the_caller() -> None:

@@ -340,7 +340,7 @@ def replace_quota(quota: Quota, *, per_app: int | None = None, total: int | None
 
 def change(tenants: Tenants, tenant: Tenant, what: str, n: int) -> None:
     """One step of an attached tenant."""
-    held = tenant.gate.app.used["locks"]
+    held = tenant.gate.app.held("locks")
     if what == "detach":
         tenants.detach(tenant)
     elif what == "limit":
@@ -349,18 +349,18 @@ def change(tenants: Tenants, tenant: Tenant, what: str, n: int) -> None:
         tenant.gate.free("locks", min(n, held))
     elif what == "acquire":
         room = all(
-            level.limits.locks is None or level.used["locks"] + n <= level.limits.locks for level in tenant.gate.levels
+            level.limits.locks is None or level.held("locks") + n <= level.limits.locks for level in tenant.gate.levels
         )
         assert room == (tenant.gate.acquire("locks", n) is None)
 
 
 def check_sums(tenants: Tenants, quotas: dict[str, Quota]) -> None:
     """Each level's count is its apps' sum, and each app's ceiling the smaller of its own and its quota's."""
-    held = {tenant.id: tenant.gate.app.used["locks"] for tenant in tenants}
-    assert sum(held.values()) == tenants.node.used["locks"]
+    held = {tenant.id: tenant.gate.app.held("locks") for tenant in tenants}
+    assert sum(held.values()) == tenants.node.held("locks")
     for tenant in tenants:
         neighbours = [n for name, n in held.items() if name.startswith(f"{tenant.namespace}/")]
-        assert sum(neighbours) == tenant.gate.namespace.used["locks"]
+        assert sum(neighbours) == tenant.gate.namespace.held("locks")
         ceilings = {tenant.own_limits.locks, quotas[tenant.namespace].per_app.locks} - {None}
         assert min(ceilings, default=None) == tenant.gate.app.limits.locks  # type: ignore[type-var]
         assert quotas[tenant.namespace].total.locks == tenant.gate.namespace.limits.locks
