@@ -199,9 +199,7 @@ class Http1Wire:
             self.pending.append(exchange)
             path, params, candidate = route.path + last, [*route.params, last.decode()], route.candidate
             content = data[body:after]
-            call = HttpCall(
-                app, route.method, path, b"", known.headers, content, exchange, known, candidate, params
-            )
+            call = HttpCall(app, route.method, path, b"", known.headers, content, exchange, known, candidate, params)
             self._handle(call)
             position = after
         return data[position:] if position else data
