@@ -13,6 +13,8 @@ from components.state.changes import Deltas, Version, add, charge_growth, decide
 _LAST_SECOND = 253_402_300_799
 """9999-12-31 23:59:59: SQLite's datetime() ends there, and daprd lets what expires later live for ever."""
 
+_DONE: Sequence[Outcome] = (None,)
+
 Answer = Sequence[Outcome] | None
 
 
@@ -105,13 +107,18 @@ class _Deciding:
         """Decide a single operation: the same as `several` at a third of its cost."""
         key = operation.key
         before = self._changed[key] if key in self._changed else self._known[key]
-        request.outcomes, request.error = (None,), None
-        if operation.etag or (isinstance(operation, Write) and operation.first_write):
-            refusal = _judge(operation, self._live_etag(before))
-            if refusal is not None:
-                request.outcomes, request.error = (refusal,), refusal if request.atomic else None
+        after = None
+        if isinstance(operation, Write):
+            if (operation.etag or operation.first_write) and self._refused(request, operation, before):
                 return
-        after = self._place(operation) if isinstance(operation, Write) else None
+            after = self._place(operation)
+            if before is not None and before.value_bytes == after.value_bytes:  # no total changes
+                request.outcomes, request.error = _DONE, None
+                self._changed[key] = after
+                return
+        elif operation.etag and self._refused(request, operation, before):
+            return
+        request.outcomes, request.error = _DONE, None
         keys, size_bytes = difference(key, before, after)
         owner = owner_of(key)
         if keys > 0 or size_bytes > 0:
@@ -123,6 +130,12 @@ class _Deciding:
         self._changed[key] = after
         self._note(owner, keys, size_bytes)
 
+    def _refused(self, request: Request, operation: Write | Delete, before: Version | None) -> bool:
+        refusal = _judge(operation, self._live_etag(before))
+        if refusal is not None:
+            request.outcomes, request.error = (refusal,), refusal if request.atomic else None
+        return refusal is not None
+
     def _current(self, key: StoreKey) -> Version | None:
         return self._changed[key] if key in self._changed else self._known[key]
 
@@ -132,8 +145,9 @@ class _Deciding:
         return version.etag
 
     def _place(self, write: Write) -> Version:
+        value = write.value
         expires_at = None if write.ttl_seconds is None else expiry(write.ttl_seconds, self._now)
-        return Version(self._next_etag(), expires_at, len(write.value), write.value)
+        return Version(self._next_etag(), expires_at, len(value), value)
 
     def _note(self, owner: str, keys: int, size_bytes: int) -> None:
         if keys > 0 or size_bytes > 0:

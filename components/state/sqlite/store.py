@@ -111,7 +111,10 @@ class SqliteStateStore:
 
     async def set(self, write: Write) -> None:
         """Store one item, durably."""
-        await self._submit((write,), atomic=True)
+        key = write.key
+        if not key.isascii() or "\0" in key:
+            _check_key(key)
+        await self._queue((write,), _OPERATION_BYTES + len(write.value), atomic=True)
 
     async def set_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         """Store several in one commit."""
@@ -169,18 +172,24 @@ class SqliteStateStore:
             self._write_worker.run(self._writer.start_recount)
 
     def _submit(self, operations: Sequence[Write | Delete], *, atomic: bool) -> Completion[Answer]:
-        completion: Completion[Answer] = Completion()
         if not operations:
+            completion: Completion[Answer] = Completion()
             completion.resolve(())
             return completion
         size_bytes = 0
         for operation in operations:
             _check_key(operation.key)
             size_bytes += _OPERATION_BYTES + (len(operation.value) if isinstance(operation, Write) else 0)
-        self._check_room(size_bytes)
+        return self._queue(operations, size_bytes, atomic=atomic)
+
+    def _queue(self, operations: Sequence[Write | Delete], size_bytes: int, *, atomic: bool) -> Completion[Answer]:
+        queued_bytes = self._queued_bytes + size_bytes
+        if self._closed or len(self._in_flight) >= _QUEUE_ITEMS or queued_bytes > _QUEUE_BYTES:
+            self._check_room(size_bytes)
+        completion: Completion[Answer] = Completion()
         request = Request(operations, atomic, completion, size_bytes, self._tick)
         self._in_flight.append(request)
-        self._queued_bytes += size_bytes
+        self._queued_bytes = queued_bytes
         self._commits.add(request)
         return completion
 
@@ -216,14 +225,15 @@ class SqliteStateStore:
             miss = self._reading.pop(key, None)
             if miss is not None:
                 self._answer(miss, item)
+        leave = self._in_flight.popleft
         for request in requests:
-            self._in_flight.popleft()
+            leave()
             self._queued_bytes -= request.size_bytes
         for request in requests:
-            if request.error is not None:
-                request.completion.fail(request.error)
-            else:
+            if request.error is None:
                 request.completion.resolve(request.outcomes)
+            else:
+                request.completion.fail(request.error)
 
     def _on_answered(self, misses: Sequence[Miss], answers: dict[StoreKey, ReadAnswer]) -> None:
         for miss in misses:
