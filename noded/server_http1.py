@@ -12,7 +12,7 @@ import httptools
 from noded.calls import Header, HttpCall
 from noded.http1_exchange import Http1Exchange, Link
 from noded.http_heads import CONTINUE
-from noded.wire.known_heads import KnownHead, plain_line, request_line
+from noded.wire.known_heads import KnownHead, is_plain, plain_line, request_line
 
 MAX_HEAD_BYTES = 16 << 10
 """Of a request line and its headers. Go's default with daprd's --read-buffer-size gives some 8 KiB; ours is roomier."""
@@ -190,7 +190,7 @@ class Http1Wire:
             last_at = data.rfind(b"/", position, target_end) + 1
             last = data[last_at:target_end]
             route = find_line(data[position:last_at])
-            if route is None or not last.isalnum() or data[target_end:line_end] != b" HTTP/1.1":
+            if route is None or not is_plain(last) or data[target_end:line_end] != b" HTTP/1.1":
                 if not self._serve_target(known, data, (position, line_end, body, after)):
                     break
                 position = after

@@ -29,6 +29,14 @@ plain_line = re.compile(
 """Match a request line without a query whose last segment is as it reads: all up to it, and it."""
 
 
+_PLAIN: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_:=@~.-"
+
+
+def is_plain(segment: bytes) -> bool:
+    """Whether a last segment is as it reads, as in `plain_line`: no escape, no query, not `.` or `..`."""
+    return segment != b"" and segment[0] != 46 and not segment.translate(None, _PLAIN)
+
+
 class KnownHead(Struct, gc=False):
     """What a header section means. One object for all its requests, so nothing but `parsed` is ever changed."""
 
