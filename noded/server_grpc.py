@@ -67,7 +67,7 @@ class GrpcDispatcher:
             return None
         method = head.method
         if method is not None and method.unary is not None and head.refused is None:
-            if repeated and block.content_length is None:
+            if repeated:
                 block.take = KnownCall(self, wire, head, method).take
             return UnaryCall(self, wire, stream_id, head, method)
         return self._open_other(wire, stream_id, head)

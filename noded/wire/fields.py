@@ -85,7 +85,7 @@ class HeaderBlock(Struct):
     parsed: object | None = None
     """For the receiver: what it made of this block, kept for when the same block comes again."""
     take: TakeWhole | None = None
-    """For the receiver of a valid request without content-length: what takes the next one that comes whole."""
+    """For the receiver of a valid request: what takes the next one that comes whole."""
 
 
 def field_of(name: bytes, value: bytes) -> Field:

@@ -114,13 +114,13 @@ class HeadReceiver(DataReceiver):
         """
         raw = data[start:stop]
         if flags == END_HEADERS and (block := self._decoder.remembered(raw)) is not None and block.take is not None:
-            end = self._take_whole(block.take, stream_id, data, stop)
+            end = self._take_whole(block.take, block.content_length, stream_id, data, stop)
             if end:
                 return end
         self._receive_headers(stream_id, flags, raw)
         return stop
 
-    def _take_whole(self, take: TakeWhole, stream_id: int, data: bytes, position: int) -> int:
+    def _take_whole(self, take: TakeWhole, length: int | None, stream_id: int, data: bytes, position: int) -> int:
         """Give where the DATA frame at `position` ends, having taken it; 0: something stands against it."""
         if len(data) < position + FRAME_HEAD_BYTES:
             return 0
@@ -136,6 +136,7 @@ class HeadReceiver(DataReceiver):
             or not 0 < size <= self._largest_whole
             or size > self._receive_window
             or stop > len(data)
+            or (length is not None and length != size)
             or self._goaway_sent
             or len(self._streams) >= self._limits.max_concurrent_streams
         ):
