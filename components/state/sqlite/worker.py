@@ -97,9 +97,11 @@ class Batches(Generic[T]):
 
     def _take(self) -> list[T]:
         batch: list[T] = []
-        size_bytes = 0
-        while self._waiting and len(batch) < self._most_items and size_bytes < self._most_bytes:
-            item = self._waiting.popleft()
+        waiting, room_bytes = self._waiting, self._most_bytes
+        for _ in range(min(len(waiting), self._most_items)):  # only this thread takes from it
+            item = waiting.popleft()
             batch.append(item)
-            size_bytes += item.size_bytes
+            room_bytes -= item.size_bytes
+            if room_bytes <= 0:
+                break
         return batch
