@@ -274,6 +274,28 @@ class Call:
                     return headers
 
 
+@pytest.mark.parametrize(
+    ("method", "message", "status"),
+    [
+        ("SaveState", save("again", b"v").SerializeToString(), "0"),
+        ("GetState", read("again").SerializeToString(), "0"),
+        ("GetState", state_pb2.GetStateRequest(store_name="none", key="k").SerializeToString(), "3"),
+        ("GetState", b"\xff", "13"),
+    ],
+    ids=["waits for its commit", "answered in place", "refused", "unreadable"],
+)
+def test_calls_that_repeat_a_head_are_answered_as_the_first_was(
+    daemon: Daemon, method: str, message: bytes, status: str
+) -> None:
+    """A head that came before is handled by what is known of it; what its calls used is given back."""
+    with closing(raw(daemon.grpc_socket("a"))) as connected:
+        call = Call(connected)
+        answers = [(call.ask(method, message, []), call.body) for _ in range(6)]
+    assert answers[0][0]["grpc-status"] == status
+    assert answers == answers[:1] * 6
+    eventually(lambda: in_flight(daemon), lambda count: count == 0)
+
+
 # Streaming subscribe.
 
 
