@@ -269,3 +269,36 @@ def test_a_close_before_the_recount_ended_is_not_trusted(rig: Rig, path: Path) -
     rig.forget_books()
     opened(rig, path)
     rig.until(lambda: rig.listing() == {"app": (20_000, 20_000 * len("app||00000" + "1"))})
+
+
+def test_a_copy_of_a_file_whose_log_is_still_empty_opens(rig: Rig, path: Path, tmp_path: Path) -> None:
+    """The log has its full size from the start; what no commit has filled is nothing to SQLite."""
+    closed(rig, opened(rig, path).inner)
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(path.read_bytes())
+    store = opened(rig, path)
+    log = Path(f"{path}-wal").read_bytes()
+    Path(f"{copy}-wal").write_bytes(log)
+    full = len(log)
+    store.set("a||k", b"1")
+
+    assert not any(log)
+    assert full >= 1000 * 4096
+    assert Path(f"{path}-wal").stat().st_size == full
+    assert rows(copy, "SELECT count(*) FROM state") == [(0,)]
+    assert rows(path, "SELECT value FROM state") == [("1",)]
+
+
+def test_an_overwrite_keeps_its_row(rig: Rig, path: Path) -> None:
+    """Then the index of the keys need not be written: only the time, the etag and the value change."""
+    store = opened(rig, path)
+    store.set("a||k", b"1")
+    store.set("a||other", b"1")
+    before = rows(path, "SELECT rowid, etag FROM state WHERE key = 'a||k'")
+    store.set("a||k", b"22")
+    store.set("a||k", b"33")
+    after = rows(path, "SELECT rowid, etag FROM state WHERE key = 'a||k'")
+
+    assert [row for row, _ in before] == [row for row, _ in after]
+    assert before != after
+    assert rows(path, "SELECT value FROM state WHERE key = 'a||k'") == [("33",)]
