@@ -29,12 +29,12 @@ plain_line = re.compile(
 """Match a request line without a query whose last segment is as it reads: all up to it, and it."""
 
 
-_PLAIN: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_:=@~.-"
+_is_plain = re.compile(rb"[0-9A-Za-z_:=@~.-]+").fullmatch
 
 
 def is_plain(segment: bytes) -> bool:
     """Whether a last segment is as it reads, as in `plain_line`: no escape, no query, not `.` or `..`."""
-    return segment != b"" and segment[0] != 46 and not segment.translate(None, _PLAIN)
+    return segment.isalnum() or (segment != b"" and segment[0] != 46 and _is_plain(segment) is not None)
 
 
 class KnownHead(Struct, gc=False):
