@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from noded.app import App
 from noded.calls import BodySink, Ended, Header, Reply
-from noded.http_heads import chunk, head, reply_bytes
+from noded.http_heads import chunk, head, plain_reply, reply_bytes
 
 HIGH_BODY_BYTES = 256 << 10
 """Bytes of a streamed request body kept for a sink that is not there yet; beyond, the connection is not read."""
@@ -78,10 +78,11 @@ class Http1Exchange(Struct, eq=False):
         if self.closed:
             return
         wire = self.wire
-        if self.ended is None and self.keep_alive and len(wire.pending) == 1 and wire.exchange is None:
+        alone = len(wire.pending) == 1 and wire.exchange is None
+        if alone and self.ended is None and self.keep_alive and not self.head_only:
             self.closed = True
             wire.pending.clear()
-            wire.link.send(reply_bytes(reply, keep_alive=True, head_only=self.head_only))
+            wire.link.send(plain_reply(reply))
             return
         if wire.exchange is self:
             self.keep_alive = False  # the rest of the body is not read

@@ -43,18 +43,25 @@ def status_line(status: int) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"status code %d" % status))
 
 
-def reply_bytes(reply: Reply, *, keep_alive: bool, head_only: bool) -> bytes:
-    """A whole answer, framed by content-length."""
+def plain_reply(reply: Reply) -> bytes:
+    """A whole answer to anything but HEAD, on a connection that is kept: nearly every answer."""
     body = reply.body
     start = _heads.made.get((reply.status, reply.content_type)) or _make(reply.status, reply.content_type)
+    if not reply.headers:
+        return start if reply.status == 204 else b"%b%d\r\n\r\n%b" % (start, len(body), body)
+    if len(reply.headers) == 1 and reply.status != 204:
+        name, value = reply.headers[0]
+        size = len(body)
+        length = _LENGTHS[size] if size < _MOST_LENGTHS else b"%d\r\n" % size
+        return b"".join((start, length, name, b": ", value, b"\r\n\r\n", body))
+    return _uncommon(reply, start, keep_alive=True, head_only=False)
+
+
+def reply_bytes(reply: Reply, *, keep_alive: bool, head_only: bool) -> bytes:
+    """A whole answer, framed by content-length."""
     if keep_alive and not head_only:
-        if not reply.headers:
-            return start if reply.status == 204 else b"%b%d\r\n\r\n%b" % (start, len(body), body)
-        if len(reply.headers) == 1 and reply.status != 204:
-            name, value = reply.headers[0]
-            size = len(body)
-            length = _LENGTHS[size] if size < _MOST_LENGTHS else b"%d\r\n" % size
-            return b"".join((start, length, name, b": ", value, b"\r\n\r\n", body))
+        return plain_reply(reply)
+    start = _heads.made.get((reply.status, reply.content_type)) or _make(reply.status, reply.content_type)
     return _uncommon(reply, start, keep_alive=keep_alive, head_only=head_only)
 
 

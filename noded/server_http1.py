@@ -45,6 +45,9 @@ class Http1Wire:
         self._buffering = False
         self._closing = False
         """Nothing more is read."""
+        self._last_section = b"\0"  # which no head begins with
+        self._last_known = KnownHead((), 0)
+        """The header section this connection sent last, with the empty line behind it, and what it means."""
         self._section: bytes | None = None
         """The header section of the request being parsed, to be remembered if it is plain."""
         self._parsing = False
@@ -173,16 +176,21 @@ class Http1Wire:
         find_head, find_line = app.known_heads.find, app.known_lines.find
         position, end = 0, len(data)
         while position < end and not self._closing:
-            stop = data.find(b"\r\n\r\n", position)
-            line_end = data.find(b"\r\n", position, stop + 2)
-            if stop < 0:
-                break
-            section = data[line_end:stop]
-            known = find_head(section)
-            if known is None:
-                self._section = section
-                break
-            body = stop + 4
+            line_end = data.find(b"\r\n", position)
+            if line_end > 0 and data.startswith(self._last_section, line_end):  # as most of a connection's requests
+                known = self._last_known
+                body = line_end + len(self._last_section)
+            else:
+                stop = data.find(b"\r\n\r\n", position)
+                if stop < 0:
+                    break
+                section = data[line_end:stop]
+                found = find_head(section)
+                if found is None:
+                    self._section = section
+                    break
+                known, body = found, stop + 4
+                self._last_section, self._last_known = data[line_end:body], known
             after = body + known.body_bytes
             if after > end or (known.body_bytes and known.body_bytes > app.max_body_bytes):
                 break

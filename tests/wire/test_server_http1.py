@@ -158,7 +158,8 @@ def test_a_body_of_exactly_the_limit_is_served(how: str) -> None:
         b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * MAX_HEAD_BYTES,
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: " + b"a" * (2 * MAX_HEAD_BYTES),
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;e=" + b"a" * (2 * MAX_HEAD_BYTES),
-        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n" + b"T: 1\r\n" * (MAX_HEAD_BYTES * 6),
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+        + b"T: 1\r\n" * (MAX_HEAD_BYTES * 6),
     ],
     ids=["target", "header", "headers", "trailer", "chunk extension", "trailers"],
 )
