@@ -58,7 +58,7 @@ class Dispatcher:
             self._finish(call, candidate, error_reply(row.error(text=TOO_LARGE)))
         else:
             running = candidate.handler(call)
-            try:
+            try:  # the first of `_step`s, written out: nearly every request ends in it
                 waits_for = running.send(None)
             except StopIteration as end:
                 self._finish(call, candidate, end.value)
