@@ -69,6 +69,8 @@ class Http1Exchange(Struct, eq=False):
     """What came of a streamed body before there was a sink."""
     _held: list[bytes] | None = None
     _started: int = 0
+    _sent: int = 0
+    """Bytes of the streamed answer so far, without their framing."""
     _chunked: bool = False
     _whole: bool = False
     _full: bool = False
@@ -103,6 +105,7 @@ class Http1Exchange(Struct, eq=False):
         """Send a piece of the body. False: wait for `on_writable`."""
         if self.closed or self.head_only or not data:
             return True
+        self._sent += len(data)
         return self._out(chunk(data) if self._chunked else data)
 
     def end(self, trailers: Sequence[Header] = ()) -> None:
@@ -112,7 +115,7 @@ class Http1Exchange(Struct, eq=False):
         if self._chunked:
             fields = b"".join(b"%b: %b\r\n" % field for field in trailers)
             self._out(b"0\r\n%b\r\n" % fields)
-        self._finish(0)
+        self._finish(self._sent)
 
     def abort(self) -> None:
         """Break off: HTTP/1.1 can only close."""

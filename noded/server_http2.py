@@ -206,6 +206,7 @@ class Http2Exchange:
         "_body",
         "_owed",
         "_paused",
+        "_sent",
         "_size",
         "_status",
         "call",
@@ -226,6 +227,7 @@ class Http2Exchange:
         self.sink: BodySink | None = None
         self.streaming = False
         self._body: list[bytes] = []
+        self._sent = 0  # bytes of the streamed answer so far
         self._size = 0
         self._owed = 0
         self._paused = False
@@ -299,6 +301,7 @@ class Http2Exchange:
         """Send a piece of the body. False: wait for `on_writable`."""
         if self.closed or self._is_head() or not data:
             return True
+        self._sent += len(data)
         more = self.wire.codec.send_data(self.stream_id, data, end_stream=False)
         self.wire.flush()
         return more
@@ -311,7 +314,7 @@ class Http2Exchange:
             self.wire.codec.send_trailers(self.stream_id, encode_block(trailers))
         else:
             self.wire.codec.send_data(self.stream_id, b"", end_stream=True)
-        self._finish(0)
+        self._finish(self._sent)
 
     def abort(self) -> None:
         """Break off: reset the stream."""

@@ -337,3 +337,17 @@ def test_100_continue_never_comes_between_other_answers() -> None:
         call.exchange.reply(ok(call.method))
     assert [answer.body for answer in rig.answers()] == [b"GET", b"POST"]
     assert b"100 Continue" not in rig.out
+
+
+def test_a_streamed_answer_is_accounted_with_its_bytes() -> None:
+    """Whoever keeps the books is told the bytes of the body, not those of its chunks."""
+    rig = Rig()
+    rig.feed(GET)
+    told: list[tuple[int, int]] = []
+    exchange = rig.calls[0].exchange
+    exchange.ended = lambda status, size, /: told.append((status, size))
+    exchange.start(200, ())
+    exchange.write(b"seven b")
+    exchange.write(b"ytes")
+    exchange.end()
+    assert told == [(200, 11)]
