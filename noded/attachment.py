@@ -20,6 +20,7 @@ from noded.host import Host
 from noded.lanes import in_trio
 from noded.runtime.subscriptions import Subscriptions
 from noded.server import Listener, Serving
+from noded.sockets import BACKLOG
 
 log = logging.getLogger("noded.apps")
 
@@ -107,7 +108,7 @@ class Attachment:
             listener = Listener(self.app, bound.serving or serving, only_http2=bound.only_http2, token=bound.token)
             self.listeners.append(listener)
             make = host.loop.create_unix_server if bound.sock.family is AF_UNIX else host.loop.create_server
-            self._servers.append(await host.from_asyncio(make(listener, sock=bound.sock)))
+            self._servers.append(await host.from_asyncio(make(listener, sock=bound.sock, backlog=BACKLOG)))
 
     async def _await_channel(self, address: Address) -> None:
         """Dial the app until it listens; then it is ready."""

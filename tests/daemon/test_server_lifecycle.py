@@ -211,3 +211,19 @@ def test_many_reloads_at_once_do_no_harm() -> None:
         assert isinstance(listing, list)
         assert [each["appId"] for each in listing] == ["a"]
         assert client("POST", "/v1.0/state/statestore", [{"key": "k", "value": 1}]).status == 204
+
+
+def test_many_clients_may_connect_in_the_same_moment() -> None:
+    """Connections wait to be accepted, several hundred of them; none is refused because others came first."""
+    with running_daemon(DESCRIBED, NAMES) as daemon:
+        path = str(daemon.http_socket("a"))
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(500)]
+        try:
+            for client in clients:
+                client.setblocking(False)
+                client.connect(path)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGCONT)
+            for client in clients:
+                client.close()
