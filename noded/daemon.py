@@ -69,7 +69,6 @@ class Daemon:
     def __init__(self, settings: Settings, host: Host) -> None:
         self.settings = settings
         self.host = host
-        self.started_at = time.time()
         self.node = Node(settings.tracing_sampling_rate)
         self.tenants = Tenants(operations=len(OPERATIONS), clock=time.time)
         self.attachments: dict[tuple[str, str], Attachment] = {}  # {(namespace, app id): attachment}
@@ -176,9 +175,7 @@ class Daemon:
 
     async def release(self, attachment: Attachment) -> None:
         """Detach this very attachment, if it still is one."""
-        app = attachment.app
-        if self.attachments.get((app.namespace, app.app_id)) is attachment:
-            await self._detach(attachment)
+        await self._detach(attachment)
 
     def is_declared(self, namespace: str, app_id: str) -> bool:
         """Whether resources name the app; others came at run time."""
@@ -207,8 +204,9 @@ class Daemon:
     async def _detach(self, attachment: Attachment, drain_seconds: float | None = None) -> None:
         app = attachment.app
         key = (app.namespace, app.app_id)
-        if self.attachments.pop(key, None) is not attachment:
+        if self.attachments.get(key) is not attachment:
             return
+        del self.attachments[key]
         self.node.remove(app)
         left = self._leaving[key] = trio.Event()
         try:

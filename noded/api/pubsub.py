@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from components.contract import Capability, ComponentError, Message
 from components.fields import parse_seconds
-from noded import errors
+from noded import errors, gobool
 from noded.api import cloudevents
 from noded.api.cloudevents import DataKind, Draft, Overrides
 from noded.api.lenient_json import NotJson
@@ -24,8 +24,6 @@ from noded.proto.pubsub_pb2 import PublishEventRequest
 from noded.query import metadata_of
 from noded.runtime.events import Event
 
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE = frozenset({"", "0", "f", "F", "FALSE", "false", "False"})
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _OVERRIDE = "cloudevent."
 _NO_METADATA: Mapping[str, str] = {}
@@ -88,7 +86,7 @@ async def publish_grpc(call: GrpcCall, request: PublishEventRequest) -> Empty:
     """PublishEvent. With rawPayload the trace goes into the broker's metadata, as there is no envelope for it."""
     _, traceparent, tracestate = event_headers(call.metadata)
     metadata = dict(request.metadata)
-    if metadata.get("rawPayload", "") in _TRUE:
+    if metadata.get("rawPayload", "") in gobool.TRUE:
         metadata |= {"traceid": traceparent, "tracestate": tracestate}
     await publish(
         call.app,
@@ -153,9 +151,9 @@ def is_raw(publication: Publication) -> bool:
     if not publication.metadata:
         return False
     word = publication.metadata.get("rawPayload", "")
-    if word in _FALSE:
+    if not word or word in gobool.FALSE:
         return False
-    if word in _TRUE:
+    if word in gobool.TRUE:
         return True
     error = f"rawPayload value must be a valid boolean: actual is '{word}'"
     raise about(errors.PUBSUB_METADATA, publication, publication.metadata, error=error)

@@ -103,8 +103,8 @@ def check_options(concurrency: str, consistency: str) -> None:
 
 async def get(app: App, store_name: str, raw_key: str) -> Item | None:
     """Read one item."""
-    binding = app.state.get(store_name) or find_store(app, store_name)
-    key = binding.names.key(raw_key) if ILLEGAL not in raw_key else draw_key(binding, raw_key)
+    binding = find_store(app, store_name)
+    key = draw_key(binding, raw_key)
     try:
         return await binding.store.get(key)
     except ComponentError as error:

@@ -11,6 +11,7 @@ import time
 import msgspec
 
 from components.contract import Delivery, Message, Verdict
+from noded import gobool
 from noded.app import App, PubSubBinding
 from noded.calls import Header
 from noded.channel import HttpChannel
@@ -168,7 +169,7 @@ def judge(answer: AppResponse) -> Outcome:
 
 def is_raw(spec: SubscriptionSpec) -> bool:
     """Whether the subscriber wants events made from raw payloads."""
-    return spec.metadata.get("rawPayload", "") in {"1", "t", "T", "TRUE", "true", "True"}
+    return spec.metadata.get("rawPayload", "") in gobool.TRUE
 
 
 def _status(body: bytes) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from noded import gobool
+
 Value = str | int | bool | float | tuple[str, ...]
 
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)([a-zµμ]+)")
 _INT_BITS = 64
@@ -150,8 +150,8 @@ def _value(flag: Flag, text: str, before: Value) -> Value:
 
 
 def _bool(text: str) -> bool:
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
+    if text in gobool.TRUE or text in gobool.FALSE:
+        return text in gobool.TRUE
     raise ValueError(f"strconv.ParseBool: parsing {json.dumps(text)}: invalid syntax")
 
 
