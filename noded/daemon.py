@@ -36,6 +36,7 @@ from noded.config.records import AppSpec, Resources, Settings
 from noded.dispatch import Dispatcher
 from noded.endpoints import Endpoints, NodeEndpoints
 from noded.host import SWITCH_INTERVAL_SECONDS, Host
+from noded.memory_guard import watch, watched
 from noded.node import Node
 from noded.notify import Notifier
 from noded.routes import OPERATIONS, grpc_table, http_table
@@ -45,6 +46,7 @@ from noded.server_http1 import Http1Wire
 from noded.server_http2 import Http2Wire
 from noded.sockets import DirectoryLock
 from tenancy.fairness import Turns
+from tenancy.pressure import Pressure
 from tenancy.tenant import NO_QUOTA, Quota, Tenants
 
 log = logging.getLogger("noded")
@@ -111,6 +113,8 @@ class Daemon:
                 self.backends = Backends(nursery, self.tenants.books, self._surroundings)
                 self.backends.on_ready = partial(nursery.start_soon, self._rebind)
                 nursery.start_soon(self._tick)
+                pressure = Pressure(self.tenants.node, self.tenants.books)
+                nursery.start_soon(watch, watched(self.settings.memory_bytes), pressure)
                 yield
                 nursery.cancel_scope.cancel()
         finally:

@@ -29,13 +29,15 @@ COUNTED: Final = (
 """The limits on things that are held for a while, by `acquire` and `free`."""
 COUNTED_RETRY_SECONDS: Final = 1.0
 """Told with a refusal of something held, as nobody knows when it will be free: the smallest whole Retry-After."""
+_NONE: Final = -1
+"""A ceiling that nothing passes under, not even the first."""
 
 
 class Refusal(Struct, frozen=True):
     """What a tenant may not have now, whose ceiling it met, and when to try again."""
 
     limit: str
-    """A field of Limits."""
+    """A field of Limits, or "memory_bytes": the daemon is near the memory it may take."""
     scope: Scope
     subject: str
     """Whose ceiling: `<namespace>/<app id>`, a namespace, or "node"."""
@@ -62,12 +64,14 @@ class LimitExceeded(Exception):
 class Level:
     """The ceilings and counts of one app, one namespace, or the node."""
 
-    __slots__ = ("bytes", "counted", "gates", "limits", "refused", "requests", "scope", "subject", "used")
+    __slots__ = ("bytes", "counted", "gates", "limits", "pressed", "refused", "requests", "scope", "subject", "used")
 
     def __init__(self, scope: Scope, subject: str, limits: Limits) -> None:
         self.scope: Scope = scope
         self.subject = subject
         self.limits = limits
+        self.pressed: Refusal | None = None
+        """Why it refuses every request and stream, whatever its ceilings; None: it does not."""
         self.gates: set[Gate] = set()
         self.counted = 0
         """Requests in flight: of an app always; of a namespace or the node only while its ceiling asks for it."""
@@ -106,8 +110,18 @@ class Level:
         for gate in self.gates:
             gate.refresh()
 
+    def press(self, refusal: Refusal | None) -> None:
+        """Refuse every request and stream with `refusal`, or (None) no longer."""
+        changed = (refusal is None) != (self.pressed is None)
+        self.pressed = refusal
+        if changed:
+            for gate in self.gates:
+                gate.refresh()
+
     def refusal(self, limit: str, used: float, retry_after_seconds: float) -> Refusal:
         """Say that the ceiling `limit` of this level was met."""
+        if self.pressed is not None:
+            return self.pressed
         allowed: float = getattr(self.limits, limit)
         return Refusal(limit, self.scope, self.subject, allowed, used, retry_after_seconds)
 
@@ -147,8 +161,11 @@ class Gate:
         self._counting = tuple(level for level in (self.namespace, self.node) if level.counts)
         self._requests = [(level, level.requests) for level in levels if level.requests is not None]
         self._bytes = [(level, level.bytes) for level in levels if level.bytes is not None]
-        self._limited = bool(self._concurrency or self._requests or self._bytes)
+        pressed = self.node.pressed is not None
+        self._limited = bool(self._concurrency or self._requests or self._bytes or pressed)
         self._counted = {name: ceilings for name in COUNTED if (ceilings := _ceilings(levels, name))}
+        if pressed:
+            self._counted["streams"] = [(self.node, _NONE)]
         self._holding = {
             name: (self.app, *(level for level in levels[1:] if getattr(level.limits, name) is not None))
             for name in COUNTED
@@ -218,6 +235,8 @@ class Gate:
         return alone
 
     def _take(self, now: float, request_bytes: int) -> Refusal | None:
+        if self.node.pressed is not None:
+            return self.node.pressed
         for level, allowed in self._concurrency:
             if level.counted >= allowed:
                 return level.refusal("concurrent_requests", level.counted, COUNTED_RETRY_SECONDS)

@@ -21,27 +21,42 @@ STORED_RETRY_SECONDS: Final = 60.0
 class Totals:
     """What one app, one namespace or the node keeps, and its ceilings."""
 
-    __slots__ = ("keys", "max_bytes", "max_keys", "scope", "size_bytes", "subject")
+    __slots__ = ("_limits", "keys", "max_bytes", "max_keys", "pressed", "scope", "size_bytes", "subject")
 
     def __init__(self, scope: Scope, subject: str) -> None:
         self.scope: Scope = scope
         self.subject = subject
         self.keys = 0
         self.size_bytes = 0
-        self.max_keys = math.inf
-        self.max_bytes = math.inf
+        self.pressed: Refusal | None = None
+        """Why nothing may grow, whatever the ceilings; None: it may."""
+        self._limits = Limits()
+        self._apply()
 
     def set_limits(self, limits: Limits) -> None:
         """Replace the ceilings at once. What is kept above a lowered one stays, and may only shrink."""
-        self.max_keys = math.inf if limits.state_keys is None else limits.state_keys
-        self.max_bytes = math.inf if limits.state_bytes is None else limits.state_bytes
+        self._limits = limits
+        self._apply()
+
+    def press(self, refusal: Refusal | None) -> None:
+        """Refuse all growth with `refusal`, or (None) no longer."""
+        self.pressed = refusal
+        self._apply()
 
     def refusal(self, keys: int) -> Refusal:
         """Say which ceiling growing by `keys` would pass: that of keys, else that of bytes."""
+        if self.pressed is not None:
+            return self.pressed
         limit, allowed, used = "state_bytes", self.max_bytes, self.size_bytes
         if keys > 0 and self.keys + keys > self.max_keys:
             limit, allowed, used = "state_keys", self.max_keys, self.keys
         return Refusal(limit, self.scope, self.subject, allowed, used, STORED_RETRY_SECONDS)
+
+    def _apply(self) -> None:
+        keys, size_bytes = self._limits.state_keys, self._limits.state_bytes
+        pressed = self.pressed is not None
+        self.max_keys = -math.inf if pressed else math.inf if keys is None else keys
+        self.max_bytes = -math.inf if pressed else math.inf if size_bytes is None else size_bytes
 
 
 class Books:
@@ -62,6 +77,11 @@ class Books:
         """What an app keeps, attached or not."""
         key = (namespace, app_id)
         return self._apps.get(key) or self._apps.setdefault(key, Totals("app", f"{namespace}/{app_id}"))
+
+    def press(self, refusal: Refusal | None) -> None:
+        """Let nothing grow in any store, and refuse with `refusal`; or (None) as the ceilings say again."""
+        with self.lock:
+            self.node.press(refusal)
 
     def open_ledger(self, *, shared: bool = False, namespace: str | None = None) -> "StoreLedger":
         """Begin the books of one store, empty.

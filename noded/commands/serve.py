@@ -28,6 +28,7 @@ def add(commands: Commands) -> None:
     add_argument("--state-dir", type=Path, metavar="DIR", help="where local stores keep their files")
     add_argument("--drain-seconds", type=_seconds, metavar="SECONDS", help="for what is in flight at the end")
     add_argument("--max-body-size", type=_size, metavar="SIZE", help="of a request, as 4Mi")
+    add_argument("--memory-limit", type=_size, metavar="SIZE", help="of the daemon; default: its control group's")
     add_argument("--log-level", choices=tuple(LEVELS), help="default: info")
     add_argument("--log-as-json", action="store_true", help="one JSON object per line")
     parser.set_defaults(run=_serve)
@@ -80,6 +81,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         state_dir=(options.state_dir or shipped.state_dir).absolute(),
         drain_seconds=shipped.drain_seconds if options.drain_seconds is None else options.drain_seconds,
         max_body_bytes=options.max_body_size or shipped.max_body_bytes,
+        memory_bytes=options.memory_limit,
         log_level=options.log_level or shipped.log_level,
         log_as_json=options.log_as_json,
     )

@@ -168,6 +168,8 @@ class Settings:
     resources_paths: tuple[Path, ...] = ()
     config_paths: tuple[Path, ...] = ()
     max_body_bytes: int = 4 << 20
+    memory_bytes: int | None = None
+    """Of the daemon itself; None: what its control group allows, else the machine's."""
     drain_seconds: float = 5.0
     tracing_sampling_rate: float = 0.0001
     log_level: str = "info"
