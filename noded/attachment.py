@@ -12,9 +12,12 @@ from typing import Protocol
 import trio
 
 from noded.app import App
-from noded.channel import Address, HttpChannel, parse_address
+from noded.channel import HttpChannel
+from noded.channel_contract import AppChannel
+from noded.channel_dial import Address, parse_address
 from noded.channel_grpc import GrpcChannel
-from noded.config.records import AppProtocol, AppSpec, ChannelSpec, SubscriptionSpec
+from noded.channel_h2c import H2cChannel
+from noded.config.records import AppProtocol, AppSpec, SubscriptionSpec
 from noded.endpoints import Endpoints
 from noded.host import Host
 from noded.lanes import in_trio
@@ -24,8 +27,8 @@ from noded.sockets import BACKLOG
 
 log = logging.getLogger("noded.apps")
 
-CHANNEL_SECONDS = (0.1, 1.0)
-"""Between two tries to reach an app that is not up yet: first, doubled each time, and longest."""
+CHANNEL_SECONDS = 0.1
+"""Between two tries to reach an app that is not up yet (daprd waits as long)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +91,24 @@ class Attachment:
             self._subscriptions.close()
 
     async def close(self, drain_seconds: float) -> None:
-        """Detach: stop listening, drain, end subscriptions and channel. Idempotent."""
+        """Detach: stop listening, drain, end subscriptions and channel. Idempotent.
+
+        Within the same deadline the app's own calls end, and those under way to it.
+        """
         self.stop_listening()
+        channels = [channel for channel in (self.app.channel, self.app.grpc_channel) if channel is not None]
         with trio.move_on_after(drain_seconds):
             for listener in self.listeners:
                 await listener.wait_closed()
+            self.end_subscriptions()
+            for channel in channels:
+                await in_trio(channel.wait_quiet())
         for listener in self.listeners:
             listener.abort()
         self._scope.cancel()
-        if self._subscriptions is not None:
-            self._subscriptions.close()
-        for channel in (self.app.channel, self.app.grpc_channel):
-            if channel is not None:
-                await in_trio(channel.aclose())
+        self.end_subscriptions()
+        for channel in channels:
+            await in_trio(channel.aclose())
         self.endpoints.remove()
 
     async def _listen(self, serving: Serving, host: Host) -> None:
@@ -112,14 +120,12 @@ class Attachment:
 
     async def _await_channel(self, address: Address) -> None:
         """Dial the app until it listens; then it is ready."""
-        wait, longest = CHANNEL_SECONDS
         with self._scope:
             while not self.app.ready:
                 try:
                     await _dial(address)
                 except OSError:
-                    await trio.sleep(wait)
-                    wait = min(wait * 2, longest)
+                    await trio.sleep(CHANNEL_SECONDS)
                 else:
                     self.app.ready = True
                     self.reached.set()
@@ -147,17 +153,13 @@ async def _dial(address: Address) -> None:
     await stream.aclose()
 
 
-def make_channel(spec: AppSpec, host: Host) -> HttpChannel | GrpcChannel | None:
-    """How the daemon calls the app.
-
-    Raises ValueError for an address or a protocol it cannot call.
-    """
-    match spec.channel:
-        case None:
-            return None
-        case ChannelSpec(protocol=AppProtocol.HTTP):
-            return HttpChannel(spec.channel, host.loop)
-        case ChannelSpec(protocol=AppProtocol.GRPC):
-            return GrpcChannel(spec.channel, host.loop)
-        case ChannelSpec(protocol=protocol):
-            raise ValueError(f"app {spec.app_id}: channel protocol {protocol.value} is not served yet: use http")
+def make_channel(spec: AppSpec, host: Host) -> AppChannel | GrpcChannel | None:
+    """How the daemon calls the app. Raises ValueError for an address that is none."""
+    channel = spec.channel
+    if channel is None:
+        return None
+    if channel.protocol.is_grpc:
+        return GrpcChannel(channel, host.loop)
+    if channel.protocol is AppProtocol.H2C:
+        return H2cChannel(channel, host.loop)
+    return HttpChannel(channel, host.loop)

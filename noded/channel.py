@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from components.completion import Completion
 from noded.calls import Header
 from noded.channel_connection import Connection
 from noded.channel_contract import AppResponse, ChannelError
+from noded.channel_dial import Dialer
 from noded.channel_exchange import AppExchange, AppRequest, ChannelTimeout, ResponseSink, WholeAnswer
 from noded.config.records import ChannelSpec
 from noded.wire.known_answers import KnownAnswers
@@ -39,37 +41,6 @@ class ChannelBounds:
     """Within which a connection must open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where an app listens."""
-
-    path: str | None
-    """Of a Unix socket; None: TCP."""
-    host: str = "localhost"
-    port: int = 0
-
-    @property
-    def host_header(self) -> bytes:
-        """What the Host header says; for a Unix socket there is no better name than localhost."""
-        if self.path is not None:
-            return b"localhost"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}".encode()
-
-
-def parse_address(text: str) -> Address:
-    """Read `unix:/path`, `host:port` or `[v6]:port`. Raises ValueError saying what is wrong."""
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if not path.startswith("/"):
-            raise ValueError(f"channel address {text!r}: a Unix socket's path must be absolute")
-        return Address("/" + path.lstrip("/"))
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"channel address {text!r}: give host:port or unix:/path")
-    return Address(None, host.strip("[]"), int(port))
-
-
 class HttpChannel:
     """The pool of connections to one app (`noded.channel_contract.AppChannel`, and `open` for streaming).
 
@@ -78,8 +49,8 @@ class HttpChannel:
 
     def __init__(self, spec: ChannelSpec, loop: asyncio.AbstractEventLoop, bounds: ChannelBounds | None = None) -> None:
         """Raises ValueError for an address that is none."""
-        self.address = parse_address(spec.address)
-        self.host = self.address.host_header
+        self._dialer = Dialer(spec, loop)
+        self.host = self._dialer.address.host_header
         self._loop = loop
         self._bounds = bounds = bounds or ChannelBounds()
         self._max_connections = min(bounds.connections, spec.max_concurrency or bounds.connections)
@@ -94,6 +65,7 @@ class HttpChannel:
         self._swept = 0.0  # loop time of the last look at the clock
         self.answers = KnownAnswers()
         """Heads the app answered with before."""
+        self._quiet: Completion[None] | None = None  # who waits for the end of what is under way
         self._closed = False
 
     # Calls.
@@ -127,6 +99,12 @@ class HttpChannel:
     def now(self) -> float:
         """The loop's time, by which deadlines are told."""
         return self._loop.time()
+
+    async def wait_quiet(self) -> None:
+        """Return once nothing is under way, or soon after. Awaits a Completion only."""
+        if self._busy:
+            self._quiet = self._quiet or Completion()
+            await self._quiet
 
     async def aclose(self) -> None:
         """Close every connection; what is under way fails with ChannelError."""
@@ -212,13 +190,9 @@ class HttpChannel:
 
     async def _open_connection(self) -> None:
         """Open one connection, which then joins the pool; on failure tell those who wait for it."""
-        address = self.address
         try:
             async with asyncio.timeout(self._bounds.connect_seconds):
-                if address.path is not None:
-                    await self._loop.create_unix_connection(lambda: Connection(self), address.path)
-                else:
-                    await self._loop.create_connection(lambda: Connection(self), address.host, address.port)
+                await self._dialer.open(lambda: Connection(self))
         except OSError as error:
             self._connecting -= 1
             self._refused(error)
@@ -231,15 +205,12 @@ class HttpChannel:
         busy = isinstance(error, (BlockingIOError, TimeoutError))
         if not (busy and self._connections):
             reason = str(error) or "no connection in time"
-            self._fail_waiting(ChannelError(f"cannot reach the app at {self._name()}: {reason}"))
+            self._fail_waiting(ChannelError(f"cannot reach the app at {self._dialer.name}: {reason}"))
 
     def _fail_waiting(self, error: ChannelError) -> None:
         waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
         for exchange in waiting:
             exchange.fail(error)
-
-    def _name(self) -> str:
-        return self.address.path or self.host.decode()
 
     # Deadlines.
 
@@ -262,10 +233,17 @@ class HttpChannel:
         self._close_idle(now - self._bounds.idle_seconds)
         self._schedule_sweep(now)
 
+    @property
+    def _busy(self) -> bool:
+        return bool(self._waiting or self._connecting or len(self._idle) < len(self._connections))
+
     def _schedule_sweep(self, now: float) -> None:
-        if self._waiting or self._connecting or len(self._idle) < len(self._connections):
+        if self._busy:
             self._sweep_often(now)
             return
+        if self._quiet is not None:
+            self._quiet.resolve(None)
+            self._quiet = None
         self._sweeping = False
         self._sweep_handle = None
         if self._idle:

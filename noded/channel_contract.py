@@ -1,11 +1,14 @@
-"""How the daemon calls an app, whatever it speaks. `channel.py` implements it for HTTP/1.1."""
+"""How the daemon calls an app that speaks HTTP: `channel.py` does it by HTTP/1.1, `channel_h2c.py` by HTTP/2."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from noded.calls import Header
+
+if TYPE_CHECKING:
+    from noded.channel_exchange import AppCall, AppRequest, ResponseSink
 
 
 class ChannelError(Exception):
@@ -23,13 +26,30 @@ class AppResponse(Struct, frozen=True):
 class AppChannel(Protocol):
     """Calls to one app; pooled, keep-alive, never shared between tenants."""
 
+    host: bytes
+    """What the Host header says, or `:authority`."""
+
     async def call(
         self, method: bytes, target: bytes, headers: Sequence[Header], body: bytes, timeout_seconds: float
     ) -> AppResponse:
-        """Send one request, `target` being path and query, and read the whole answer. Awaits Completions only.
+        """Send one request, `target` being path and query, and read the whole answer. Awaits a Completion only.
 
-        Raises ChannelError. Content-length and host are added here; `headers` are sent as given.
+        Raises ChannelError: refused, closed half-way, not HTTP, too large; ChannelTimeout after `timeout_seconds`.
+        Content-length and host are added here; `headers` are sent as given.
         """
+
+    def open(self, request: "AppRequest", sink: "ResponseSink", timeout_seconds: float) -> "AppCall":
+        """Send a request whose answer goes to `sink`, and whose body may follow in pieces.
+
+        The deadline covers the wait for a connection and for the head of the answer. An error goes to the sink,
+        possibly before this returns.
+        """
+
+    def now(self) -> float:
+        """The loop's time, by which deadlines are told."""
+
+    async def wait_quiet(self) -> None:
+        """Return once nothing is under way, or soon after. Awaits a Completion only."""
 
     async def aclose(self) -> None:
         """Close every connection; calls under way fail with ChannelError."""

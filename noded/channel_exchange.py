@@ -49,6 +49,19 @@ def framing_of(method: bytes, body: bytes) -> bytes:
     return b"content-length: %d\r\n" % len(body) if body or method not in _BODILESS else b""
 
 
+def head_of(request: AppRequest, host: bytes) -> bytes:
+    """A request's head in HTTP/1.1, up to and with the empty line. Raises MalformedRequest."""
+    if request.head:
+        return request.head
+    if request.body is not None:
+        framing = framing_of(request.method, request.body)
+    elif request.content_length is None:
+        framing = CHUNKED
+    else:
+        framing = b"content-length: %d\r\n" % request.content_length
+    return request_head(request.method, request.target, host, request.headers, framing)
+
+
 class ResponseSink(Protocol):
     """Who takes the answer. Either `on_answer` or `on_error` comes, or `on_head` and then pieces and an end or error.
 
@@ -78,8 +91,36 @@ class ResponseSink(Protocol):
         """More of the request's body may be written."""
 
 
+class AppCall(Protocol):
+    """A request under way, as its owner sees it."""
+
+    deadline: float
+    """Loop time at which it is broken off; NO_DEADLINE: never."""
+    known: KnownAnswer | None
+    """What the answer's head came from, if it was met before."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the answer is complete or broken off."""
+
+    def write(self, piece: bytes) -> bool:
+        """Send a piece of the request's body. False: wait for `on_drained` before writing more."""
+
+    def end(self) -> None:
+        """The request's body is complete."""
+
+    def pause(self) -> None:
+        """Read no more of the answer for a while."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def abort(self) -> None:
+        """Break it off; the sink hears nothing more."""
+
+
 class AppExchange:
-    """A request under way: waiting for a connection, or on one."""
+    """A request under way by HTTP/1.1: waiting for a connection, or on one (`AppCall`)."""
 
     connection: "Connection | None" = None
     closed = False
@@ -165,15 +206,8 @@ class AppExchange:
 
     def opening(self, host: bytes) -> bytes:
         """Return the head, and the body where it is whole: one write. Raises MalformedRequest."""
-        request = self.request
-        body = request.body
-        head = request.head
-        if not head:
-            if body is not None:
-                framing = framing_of(request.method, body)
-            else:
-                framing = CHUNKED if self.chunked else b"content-length: %d\r\n" % (request.content_length or 0)
-            head = request_head(request.method, request.target, host, request.headers, framing)
+        body = self.request.body
+        head = head_of(self.request, host)
         return head + body if body else head
 
 
@@ -181,7 +215,7 @@ class GatheringSink:
     """A sink that is given its answer whole, up to a size: one that came in pieces is put together first."""
 
     abandoned = False
-    exchange: AppExchange | None = None
+    exchange: AppCall | None = None
     _head: tuple[int, list[Header]] = (0, [])
     _pieces: list[bytes] | None = None
     _size = 0

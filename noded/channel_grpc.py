@@ -41,7 +41,7 @@ class GrpcChannel(Http2Channel):
 
         The values of -bin names in `metadata` are raw. Never raises: a failure is the answer's status.
         """
-        head = encode_request_head(path, self.authority, timeout_seconds, metadata)
+        head = encode_request_head(path, self.authority, timeout_seconds, metadata, scheme=self.scheme)
         body = frame_message(message)
         deadline = self.now() + timeout_seconds
         return await self._send(head, body, deadline) or await self._send(head, body, deadline) or _REFUSED
@@ -61,6 +61,8 @@ class UnaryAnswer:
     """A StreamSink that gathers one message and the status."""
 
     __slots__ = ("_headers", "_max_bytes", "_message", "_reader", "completion", "stream")
+
+    abandoned = False
 
     def __init__(self, max_bytes: int) -> None:
         self.completion: Completion[GrpcAnswer | None] = Completion()

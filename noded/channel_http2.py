@@ -1,4 +1,4 @@
-"""Streams to one app that speaks HTTP/2 without TLS: few connections, made on demand, shared by all its calls.
+"""Streams to one app that speaks HTTP/2: few connections, made on demand, shared by all its calls.
 
 Nothing happens until the first stream, so an app may come up after the daemon, and go and come again. Several
 connections, because an app's own window is one for a whole connection: what it reads slowly holds up only its share.
@@ -11,8 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from noded.channel import SWEEP_SECONDS, parse_address
+from components.completion import Completion
+from noded.channel import SWEEP_SECONDS
 from noded.channel_contract import ChannelError
+from noded.channel_dial import Dialer
 from noded.channel_exchange import ChannelTimeout
 from noded.config.records import ChannelSpec
 from noded.http2_client import AppStream, Http2Client
@@ -41,8 +43,9 @@ class Http2Channel:
 
     def __init__(self, spec: ChannelSpec, loop: asyncio.AbstractEventLoop, bounds: StreamBounds | None = None) -> None:
         """Raises ValueError for an address that is none."""
-        self.address = parse_address(spec.address)
-        self.authority = self.address.host_header
+        self._dialer = Dialer(spec, loop)
+        self.authority = self._dialer.address.host_header
+        self.scheme = self._dialer.scheme
         self.bounds = bounds or StreamBounds()
         self._loop = loop
         self._max_counted = spec.max_concurrency
@@ -56,6 +59,7 @@ class Http2Channel:
         self._newcomer: Http2Client | None = None
         self._settled: asyncio.Future[None]  # when the newcomer knows the app's settings
         self._sweep_handle: asyncio.TimerHandle | None = None
+        self._quiet: Completion[None] | None = None  # who waits for the end of what is under way
         self._closed = False
 
     def now(self) -> float:
@@ -91,6 +95,12 @@ class Http2Channel:
                 self._counted += 1
                 self._carry(following)
 
+    async def wait_quiet(self) -> None:
+        """Return once nothing is under way. Awaits a Completion only."""
+        if self._busy:
+            self._quiet = self._quiet or Completion()
+            await self._quiet
+
     async def aclose(self) -> None:
         """Close every connection; what is under way fails with ChannelError."""
         self._closed = True
@@ -112,6 +122,9 @@ class Http2Channel:
     def released(self, connection: Http2Client) -> None:
         """A stream ended: another may begin."""
         self._serve()
+        if self._quiet is not None and not self._busy:
+            self._quiet.resolve(None)
+            self._quiet = None
 
     def lost(self, connection: Http2Client, reason: str) -> None:
         """A connection takes no more streams; one that has some is kept until they are over."""
@@ -127,6 +140,11 @@ class Http2Channel:
             self._connect()
 
     # Carrying, waiting, connecting.
+
+    @property
+    def _busy(self) -> bool:
+        connections = (*self._connections, *self._leaving)
+        return bool(self._waiting or self._in_line or any(each.streams for each in connections))
 
     def _carry(self, stream: AppStream) -> None:
         connection = self._least_busy()
@@ -177,7 +195,7 @@ class Http2Channel:
         self._settled = self._loop.create_future()
         try:
             async with asyncio.timeout(self.bounds.connect_seconds):
-                await self._dial(newcomer)
+                await self._dialer.open(lambda: newcomer)
                 await self._settled
         except OSError as error:
             self._unreachable(error)
@@ -192,18 +210,11 @@ class Http2Channel:
         if self._waiting:
             self._connect()
 
-    async def _dial(self, connection: Http2Client) -> None:
-        address = self.address
-        if address.path is not None:
-            await self._loop.create_unix_connection(lambda: connection, address.path)
-        else:
-            await self._loop.create_connection(lambda: connection, address.host, address.port)
-
     def _unreachable(self, error: OSError) -> None:
         """Tell those who wait, unless there are other connections to wait for."""
         if not self._connections:
             reason = str(error) or "no connection in time"
-            self._fail_waiting(f"cannot reach the app at {self._name()}: {reason}")
+            self._fail_waiting(f"cannot reach the app at {self._dialer.name}: {reason}")
 
     def _fail_waiting(self, reason: str) -> None:
         waiting = [*self._waiting, *(self._in_line if self._closed else ())]
@@ -213,9 +224,6 @@ class Http2Channel:
         self._waiting_bytes = sum(stream.waiting_bytes for stream in self._in_line)
         for stream in waiting:
             stream.fail(ChannelError(reason))
-
-    def _name(self) -> str:
-        return self.address.path or self.authority.decode()
 
     # Deadlines.
 
@@ -229,7 +237,10 @@ class Http2Channel:
         )
         timed = [stream for line in lines for stream in line if stream.deadline < math.inf]
         for stream in timed:
-            if stream.deadline <= now:
+            if stream.sink.abandoned:
+                stream.cancel()
+                self.done(stream)
+            elif stream.deadline <= now:
                 stream.fail(ChannelTimeout("the app did not answer in time"))
         self._drop_closed()
         self._sweep_handle = self._loop.call_later(SWEEP_SECONDS, self._sweep) if timed else None

@@ -100,7 +100,7 @@ def open_proxied(
     call = ProxyCall(proxying, wire, stream_id)
     if proxied.streaming and not call.becomes_stream():
         return ANSWERED
-    call.send(channel, request_block(caller, callee, channel.authority, proxied), timeout_seconds)
+    call.send(channel, request_block(caller, callee, channel, proxied), timeout_seconds)
     return ANSWERED if call.done else call
 
 
@@ -123,13 +123,13 @@ def find_callee(caller: App, named: str) -> tuple[App, GrpcChannel]:
     return callee, callee.grpc_channel
 
 
-def request_block(caller: App, callee: App, authority: bytes, proxied: Proxied) -> bytes:
+def request_block(caller: App, callee: App, channel: GrpcChannel, proxied: Proxied) -> bytes:
     """The head of the call as the callee gets it: who calls whom is ours to say."""
     fields = [
         (b":method", b"POST"),
-        (b":scheme", b"http"),
+        (b":scheme", channel.scheme),
         (b":path", proxied.path),
-        (b":authority", authority),
+        (b":authority", channel.authority),
         (b"te", b"trailers"),
         *proxied.metadata,
         *identity_headers(caller, callee),
@@ -140,6 +140,7 @@ def request_block(caller: App, callee: App, authority: bytes, proxied: Proxied) 
 class ProxyCall:
     """One call under way: a stream of the caller's connection, and the sink of one to the callee."""
 
+    abandoned = False
     __slots__ = (
         "_answered",
         "_asked",

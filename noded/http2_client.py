@@ -5,7 +5,7 @@ stream and of no other: the connection's window is larger than all streams' toge
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast
 
 from noded.calls import Header
@@ -38,6 +38,10 @@ class StreamReset(ChannelError):
 
 class StreamSink(Protocol):
     """Who takes the answer: a head, data, and the end or an error, once. Must not raise."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody wants the answer any more; asked while there is a deadline, the stream is then broken off."""
 
     def on_head(self, headers: Sequence[Header], *, end: bool) -> None:
         """The final answer's head, `:status` included."""
@@ -125,6 +129,11 @@ class AppStream:
             self.cancel()
             self.sink.on_error(error)
 
+    def after_read(self, callback: Callable[[], None]) -> None:
+        """Call back when what arrived together with the present event was handed out. For a sink, in `on_head`."""
+        if self.connection is not None:
+            self.connection.after_read.append(callback)
+
     def begin(self, connection: "Http2Client", codec: Http2Connection) -> None:
         """Being on a connection now, send what there is."""
         self.stream_id = stream_id = codec.open_stream()
@@ -141,13 +150,25 @@ class AppStream:
 class Http2Client(asyncio.Protocol):
     """A connection to an app, shared by many streams."""
 
-    __slots__ = ("_feeding", "_pool", "_ready", "_transport", "_writing_paused", "codec", "streams", "usable")
+    __slots__ = (
+        "_feeding",
+        "_pool",
+        "_ready",
+        "_transport",
+        "_writing_paused",
+        "after_read",
+        "codec",
+        "streams",
+        "usable",
+    )
 
     def __init__(self, pool: Pool) -> None:
         self.codec = Http2Connection(self, client=True, limits=LIMITS)
         self.streams: dict[int, AppStream] = {}
         self.usable = True
         """Whether it may take streams at all: False once either side is leaving."""
+        self.after_read: list[Callable[[], None]] = []
+        """Whom to call when a read was handed out."""
         self._pool = pool
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._ready = False
@@ -207,6 +228,8 @@ class Http2Client(asyncio.Protocol):
         self._feeding = True
         try:
             self.codec.feed(data, self._pool.now())
+            if self.after_read:
+                self._call_after_read()
         finally:
             self._feeding = False
         self._flush()
@@ -284,6 +307,11 @@ class Http2Client(asyncio.Protocol):
             self.codec.reset(stream_id, ErrorCode.NO_ERROR)
             self._left()
         return stream
+
+    def _call_after_read(self) -> None:
+        callbacks, self.after_read = self.after_read, []
+        for callback in callbacks:
+            callback()
 
     def _left(self) -> None:
         self._pool.released(self)

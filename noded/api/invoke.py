@@ -23,9 +23,8 @@ from noded.api.invoke_target import (
 )
 from noded.app import App
 from noded.calls import Exchange, Header, HttpCall, Reply
-from noded.channel import HttpChannel
-from noded.channel_contract import ChannelError
-from noded.channel_exchange import NO_DEADLINE, AppExchange, AppRequest, framing_of
+from noded.channel_contract import AppChannel, ChannelError
+from noded.channel_exchange import NO_DEADLINE, AppCall, AppRequest, framing_of
 from noded.errors import DIRECT_INVOKE, DIRECT_INVOKE_NO_APP_ID, ApiError
 from noded.tracecontext import new_traceparent
 from noded.wire.http1 import MalformedRequest, header_lines
@@ -106,7 +105,7 @@ def _begin_anew(call: HttpCall, headers: RequestHeaders) -> None:
     Invocation(call, target.app, callee, traceparent).send(channel, request)
 
 
-def resolve(caller: App, target: Target, verb: bytes) -> tuple[bytes, App, HttpChannel]:
+def resolve(caller: App, target: Target, verb: bytes) -> tuple[bytes, App, AppChannel]:
     """Find the path to send, the app to call and its channel.
 
     Raises ApiError for a bad method, an unknown app, one without a channel, and a verb that cannot be sent.
@@ -120,7 +119,7 @@ def resolve(caller: App, target: Target, verb: bytes) -> tuple[bytes, App, HttpC
     if callee is None:
         raise DIRECT_INVOKE.error(id=target.app, error=f"couldn't find service: {app_id}")
     channel = callee.channel
-    if not isinstance(channel, HttpChannel):
+    if channel is None:
         raise DIRECT_INVOKE.error(id=target.app, error=_no_channel(caller, callee))
     if verb not in VERBS:
         text = _GRPC_ERROR.format(code="InvalidArgument", text="invalid HTTP verb")
@@ -148,14 +147,14 @@ class Passage(Struct, frozen=True):
     named: str
     """The callee as the caller names it."""
     callee: App
-    channel: HttpChannel
+    channel: AppChannel
     host: bytes
     """The Host header's line."""
     identity: bytes
     """The lines of `identity_headers`."""
 
 
-def _remember(caller: App, named: str, callee: App, channel: HttpChannel) -> None:
+def _remember(caller: App, named: str, callee: App, channel: AppChannel) -> None:
     """Keep a passage for the caller's next call; as many as there are apps, each with its namespace or without."""
     with suppress(MalformedRequest):  # told by whoever sends them
         host = header_lines([(b"host", channel.host)])
@@ -170,7 +169,7 @@ class Invocation:
     It lets go of its exchange at the end: as a reference cycle, each would wait for the garbage collector.
     """
 
-    _upstream: AppExchange | None = None
+    _upstream: AppCall | None = None
     _body_paused = False
     _started = False
 
@@ -181,7 +180,7 @@ class Invocation:
         self._named = named
         self._traceparent = traceparent
 
-    def send(self, channel: HttpChannel, request: AppRequest) -> None:
+    def send(self, channel: AppChannel, request: AppRequest) -> None:
         """Send the request on, and its body as it comes."""
         self._upstream = channel.open(request, self, ANSWER_SECONDS)
         if not self._call.body_complete:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from noded.calls import Header, HttpCall
-from noded.channel_exchange import AppExchange
+from noded.channel_exchange import AppCall
 from noded.wire.http1 import HOP_BY_HOP, MalformedRequest, header_lines, nominated
 
 OURS = frozenset(
@@ -89,7 +89,7 @@ def request_headers(call: HttpCall) -> RequestHeaders:
     return headers
 
 
-def answer_headers(exchange: AppExchange | None, headers: Sequence[Header]) -> "AnswerHeaders":
+def answer_headers(exchange: AppCall | None, headers: Sequence[Header]) -> "AnswerHeaders":
     """An answer's headers; sorted once for all answers that come with the same ones. Not to be changed."""
     known = exchange.known if exchange is not None else None
     if known is None:

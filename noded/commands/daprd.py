@@ -15,7 +15,7 @@ from noded.commands.failures import leaves
 from noded.sidecar.flags import FLAGS
 from noded.sidecar.log import configure
 from noded.sidecar.pflag import FlagError, Parsed, parse, usage
-from noded.sidecar.settings import TLS_PROTOCOLS, Refused, SidecarSettings, log_level, protocol_of, settings_of
+from noded.sidecar.settings import Refused, SidecarSettings, log_level, settings_of
 from noded.version import RUNTIME_VERSION
 
 if TYPE_CHECKING:
@@ -85,9 +85,6 @@ def _warn(flags: Parsed) -> None:
             sys.stderr.write(f"Flag --{flag.name} has been deprecated, {flag.instead}\n")
         if flag.unserved and flags.values[flag.name] != flag.default:
             log.warning("--%s is accepted, but noded does not serve it yet", flag.name)
-    protocol = protocol_of(flags)
-    if flags.text("app-port") and protocol in TLS_PROTOCOLS:
-        log.warning("--app-protocol %s: noded does not speak TLS to the app yet: it is not called at all", protocol)
 
 
 def _configured(settings: SidecarSettings) -> SidecarSettings:

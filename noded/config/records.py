@@ -78,8 +78,20 @@ class AppProtocol(StrEnum):
     """What an app speaks on its channel."""
 
     HTTP = "http"
+    HTTPS = "https"
     H2C = "h2c"
     GRPC = "grpc"
+    GRPCS = "grpcs"
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it is called as a gRPC service, not as an HTTP server."""
+        return self in {AppProtocol.GRPC, AppProtocol.GRPCS}
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it is spoken inside TLS."""
+        return self in {AppProtocol.HTTPS, AppProtocol.GRPCS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,29 @@ class ChannelSpec:
     protocol: AppProtocol = AppProtocol.HTTP
     max_concurrency: int | None = None
     """Calls to the app at one moment (Dapr's app-max-concurrency); more wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSpec:
+    """How the app is probed (Dapr's app health checks)."""
+
+    path: str = "/healthz"
+    """Asked by GET; of no meaning to an app that speaks gRPC."""
+    interval_seconds: float = 5.0
+    """Between the beginnings of two probes."""
+    timeout_seconds: float = 0.5
+    """A probe without an answer by then has failed; not above the interval."""
+    threshold: int = 3
+    """Failed probes that make the app unhealthy."""
+
+
+class InitEndpoint(StrEnum):
+    """What an app is asked once, when it is first there."""
+
+    CONFIG = "config"
+    """GET /dapr/config"""
+    SUBSCRIBE = "subscribe"
+    """GET /dapr/subscribe, or ListTopicSubscriptions"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +170,10 @@ class AppSpec:
     """When set, every request must carry it as dapr-api-token, on the Unix sockets too."""
     app_token: str | None = None
     """Sent to the app as dapr-api-token (Dapr's APP_API_TOKEN)."""
+    health: HealthSpec | None = None
+    """None: it is not probed, and healthy once it listens."""
+    disable_init_endpoints: tuple[InitEndpoint, ...] = ()
+    """What it is not asked."""
     origin: Origin | None = None
 
 

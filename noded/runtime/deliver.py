@@ -14,7 +14,6 @@ from components.contract import Delivery, Message, Verdict
 from noded import gobool
 from noded.app import App, PubSubBinding
 from noded.calls import Header
-from noded.channel import HttpChannel
 from noded.channel_contract import AppResponse, ChannelError
 from noded.channel_exchange import AppRequest, GatheringSink
 from noded.config.records import SubscriptionSpec
@@ -42,7 +41,7 @@ class HttpSubscription:
     """One topic's consumer at the broker, for one HTTP app."""
 
     def __init__(self, app: App, binding: PubSubBinding, spec: SubscriptionSpec, deliveries: Deliveries) -> None:
-        assert isinstance(app.channel, HttpChannel), "an app without an HTTP channel has no HTTP subscription"
+        assert app.channel is not None, "an app without an HTTP channel has no HTTP subscription"
         self._binding = binding
         self._channel = app.channel
         self._spec = spec

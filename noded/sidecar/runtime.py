@@ -19,7 +19,7 @@ from noded.attachment import Attachment, make_channel
 from noded.backends import Backend
 from noded.calls import TEXT, HttpCall, Reply
 from noded.config.load import Loaded
-from noded.config.records import AppProtocol, AppSpec, ComponentSpec, Resources
+from noded.config.records import AppSpec, ComponentSpec, Resources
 from noded.daemon import FORCED_SECONDS, Daemon
 from noded.dispatch import Dispatcher
 from noded.host import Host
@@ -82,18 +82,12 @@ class Sidecar(Daemon):
         return Resources(components, subscriptions)
 
     def _reachable(self, spec: AppSpec) -> AppSpec:
-        """The app as it can be called: by HTTP/1.1 where its protocol is not served. Raises Refused for its address."""
-        if spec.channel is None:
-            return spec
-        for protocol in (spec.channel.protocol, AppProtocol.HTTP):
-            tried = replace(spec, channel=replace(spec.channel, protocol=protocol))
-            try:
-                make_channel(tried, self.host)
-            except ValueError as error:
-                log.warning("--app-protocol: %s", error)
-            else:
-                return tried
-        raise Refused(f"no app can be called at {spec.channel.address}")
+        """The app, if it can be called at its address. Raises Refused."""
+        try:
+            make_channel(spec, self.host)
+        except ValueError as error:
+            raise Refused(f"no app can be called: {error}") from error
+        return spec
 
     def _check_components(self, app: App) -> None:
         """Raises ComponentFailed for the first that the app should have and has not."""

@@ -4,6 +4,7 @@ Source: dapr pkg/runtime/config.go, toInternal; pkg/validation.
 """
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Mapping
@@ -14,10 +15,10 @@ from noded.config.records import AppProtocol, AppSpec, ChannelSpec, Settings
 from noded.config.values import parse_quantity
 from noded.sidecar.pflag import Parsed
 
+log = logging.getLogger("noded.runtime")
+
 APP_ID = re.compile(r"[^./\x00-\x20\x7f]+")
 LEVELS = ("debug", "info", "warn", "error", "fatal")
-TLS_PROTOCOLS = frozenset({"https", "grpcs"})
-"""Not spoken yet. An app that wants them is not called: tokens do not travel in the clear where TLS was asked for."""
 
 
 class Refused(RuntimeError):
@@ -121,22 +122,25 @@ def _app(flags: Parsed, environ: Mapping[str, str]) -> AppSpec:
 
 
 def _channel(flags: Parsed) -> ChannelSpec | None:
-    protocol = protocol_of(flags)
+    protocol = _protocol(flags)
     port = _port(flags, "app-port") if flags.text("app-port") else 0
-    if port <= 0 or protocol in TLS_PROTOCOLS:
+    if port <= 0:
         return None
     host = flags.text("app-channel-address")
     most = flags.number("app-max-concurrency")
-    return ChannelSpec(f"{host}:{port}", AppProtocol(protocol), most if most > 0 else None)
+    return ChannelSpec(f"{host}:{port}", protocol, most if most > 0 else None)
 
 
-def protocol_of(flags: Parsed) -> str:
-    """What the app is said to speak, TLS included. Raises Refused."""
+def _protocol(flags: Parsed) -> AppProtocol:
+    """What the app speaks; --app-ssl is the old way to ask for TLS. Raises Refused."""
     given = flags.text("app-protocol")
     protocol = given.lower() or "http"
-    if protocol not in {"http", "https", "h2c", "grpc", "grpcs"}:
+    if protocol not in set(AppProtocol):
         raise Refused(f"Fatal error from runtime: invalid value for 'app-protocol': {given}")
-    return f"{protocol}s" if flags.on("app-ssl") and protocol in {"http", "grpc"} else protocol
+    if not flags.on("app-ssl") or given.lower() not in {"http", "grpc"}:
+        return AppProtocol(protocol)
+    log.warning("The 'app-ssl' flag is deprecated; use 'app-protocol=%ss' instead", protocol)
+    return AppProtocol(f"{protocol}s")
 
 
 def _listening(flags: Parsed) -> Listening:

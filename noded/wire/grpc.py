@@ -237,12 +237,17 @@ def frame_answer(stream_id: int, payload: bytes) -> bytes:
 
 
 def encode_request_head(
-    path: bytes, authority: bytes, timeout_seconds: float | None = None, metadata: Sequence[Header] = ()
+    path: bytes,
+    authority: bytes,
+    timeout_seconds: float | None = None,
+    metadata: Sequence[Header] = (),
+    *,
+    scheme: bytes = b"http",
 ) -> bytes:
-    """Encode a call's head as a client sends it over a plain connection; `path` is /package.Service/Method."""
+    """Encode a call's head as a client sends it; `path` is /package.Service/Method, `scheme` http or https."""
     head = [
         (b":method", b"POST"),
-        (b":scheme", b"http"),
+        (b":scheme", scheme),
         (b":path", path),
         (b":authority", authority),
         (b"te", b"trailers"),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from noded.channel import Address, ChannelBounds, HttpChannel, parse_address
+from noded.channel import ChannelBounds, HttpChannel
+from noded.channel_dial import Address, parse_address
 from noded.channel_contract import AppResponse, ChannelError
 from noded.channel_exchange import ChannelTimeout
 from noded.config.records import ChannelSpec

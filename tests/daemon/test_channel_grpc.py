@@ -104,6 +104,8 @@ class App:
 class Sink:
     """Writes down an answer."""
 
+    abandoned = False
+
     def __init__(self) -> None:
         self.data = b""
         self.errors: list[str] = []

@@ -128,15 +128,27 @@ def test_the_app_is_called_where_the_flags_say(tmp_path: Path) -> None:
     assert b"theirs" in echoed.body
 
 
-@pytest.mark.parametrize("protocol", ["h2c", "grpc", "https", "grpcs", "HTTP"])
-def test_every_protocol_of_daprds_is_taken(protocol: str, tmp_path: Path) -> None:
-    """It starts with each; for https and grpcs, with a warning that the app is not called: nothing goes clear."""
-    with SlowApp() as app, running(tmp_path, "--app-port", str(app.port), "--app-protocol", protocol) as sidecar:
+@pytest.mark.parametrize(
+    ("flags", "protocol"),
+    [
+        (("h2c",), "h2c"),
+        (("grpc",), "grpc"),
+        (("https",), "https"),
+        (("grpcs",), "grpcs"),
+        (("HTTP",), "http"),
+        (("http", "--app-ssl"), "https"),
+        (("grpc", "--app-ssl"), "grpcs"),
+        (("h2c", "--app-ssl"), "h2c"),
+    ],
+)
+def test_every_protocol_of_daprds_is_taken(flags: tuple[str, ...], protocol: str, tmp_path: Path) -> None:
+    """It starts with each, in any case; --app-ssl, deprecated, makes TLS of http and grpc."""
+    with SlowApp() as app, running(tmp_path, "--app-port", str(app.port), "--app-protocol", *flags) as sidecar:
+        sidecar.waits_for(f"application protocol: {protocol}. waiting on port {app.port}.")
         sidecar.waits_for("dapr initialized. Status: Running.")
 
-        called = sidecar.http("GET", "/v1.0/metadata").json().get("appConnectionProperties")
-        assert (called is None) is (protocol in {"https", "grpcs"})
-        assert (called is None) is ("does not speak TLS" in sidecar.log())
+        called = sidecar.http("GET", "/v1.0/metadata").json()["appConnectionProperties"]
+        assert called["protocol"] == protocol
 
 
 def test_the_public_port_serves_health_and_metadata_alone(tmp_path: Path) -> None:
