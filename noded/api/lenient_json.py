@@ -5,11 +5,13 @@ A value is validated and left as it came; nothing is decoded into objects. Sourc
 
 import json
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
 
+T = TypeVar("T")
 _decode_value = msgspec.json.Decoder(Raw).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _LONE_SURROGATE = re.compile(r"(\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u[dD][89a-fA-F]..")
@@ -21,6 +23,14 @@ _GO_KINDS = {"[": "array", '"': "string", "t": "bool", "f": "bool", "n": "null"}
 
 class NotJson(ValueError):
     """The bytes do not begin with the JSON value that was looked for."""
+
+
+def decoded(decode: Callable[[bytes], T], data: bytes) -> T:
+    """Return `decode(data)`; text that is no UTF-8 is mended first, as in Go's decoder. Raises what `decode` raises."""
+    try:
+        return decode(data)
+    except UnicodeDecodeError:
+        return decode(data.decode("utf-8", "replace").encode())
 
 
 def first_value(data: bytes) -> bytes:

@@ -149,7 +149,7 @@ def _items(body: bytes) -> Sequence[_Item]:
     """Read the list of entries. Raises NotJson."""
     try:
         return _decode_items(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _lenient_items(body)
 
 

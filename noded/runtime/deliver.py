@@ -12,6 +12,7 @@ import msgspec
 
 from components.contract import Delivery, Message, Verdict
 from noded import gobool
+from noded.api.lenient_json import decoded
 from noded.app import App, PubSubBinding
 from noded.calls import Header
 from noded.channel_contract import AppResponse, ChannelError
@@ -174,7 +175,7 @@ def is_raw(spec: SubscriptionSpec) -> bool:
 def _status(body: bytes) -> str:
     """The `status` of an answer; its name in any case, as Go reads it. "" where there is none or it is no string."""
     try:
-        answer = _decode_answer(body)
+        answer = decoded(_decode_answer, body)
     except (msgspec.DecodeError, RecursionError):
         return ""
     for name, value in answer.items():

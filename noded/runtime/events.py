@@ -11,6 +11,7 @@ from msgspec import Struct
 from components.contract import Message
 from noded.api import cloudevents
 from noded.api.cloudevents import DataKind
+from noded.api.lenient_json import decoded
 from noded.calls import Header
 
 NO_TRACE = "00-00000000000000000000000000000000-0000000000000000-00"
@@ -77,7 +78,7 @@ def read(message: Message) -> Event:
         event = Event()
     else:
         try:
-            event = _decode(message.data)
+            event = decoded(_decode, message.data)
         except RecursionError:
             event = Event()  # an object, but deeper than the decoder looks
         except msgspec.DecodeError as error:

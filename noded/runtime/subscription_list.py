@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
+from noded.api.lenient_json import decoded
 from noded.config.records import BulkSubscribe, RouteRule, SubscriptionSpec
 
 
@@ -59,7 +60,7 @@ def parse(body: bytes) -> tuple[SubscriptionSpec, ...]:
     if not body.strip():
         return ()
     try:
-        items = msgspec.convert(_lower(msgspec.json.decode(body)) or [], list[_Item])
+        items = msgspec.convert(_lower(decoded(msgspec.json.decode, body)) or [], list[_Item])
     except (msgspec.DecodeError, RecursionError) as error:
         raise MalformedSubscriptions(str(error)) from None
     return tuple(spec for item in items if (spec := _spec(item)).rules)

@@ -1,0 +1,43 @@
+"""What fuzzing found, told as rules: FINDINGS.md has the inputs."""
+
+import pytest
+
+from components.contract import Message
+from noded.api.cloudevents import CLOUDEVENTS_JSON
+from noded.api.pubsub_bulk import _items
+from noded.channel_contract import AppResponse
+from noded.runtime import deliver, events, subscription_list
+from noded.runtime.dead_letter import Outcome
+from noded.runtime.events import NotAnEvent
+
+BROKEN = b"\xff"
+
+
+@pytest.mark.parametrize(("word", "outcome"), [(b"SUCCESS", Outcome.DONE), (b"DROP", Outcome.DROPPED)])
+def test_an_answer_with_text_that_is_no_utf8_settles_its_event(word: bytes, outcome: Outcome) -> None:
+    """As in Go's decoder such text is mended, and the status counts."""
+    assert deliver.judge(AppResponse(200, (), b'{"x":"%b","status":"%b"}' % (BROKEN, word))) is outcome
+
+
+def test_an_event_with_a_name_that_is_no_utf8_is_read() -> None:
+    """It is delivered as it came, and its trace is told."""
+    event = events.read(Message(b'{"%b":1,"traceparent":"","expiration":"x"}' % BROKEN, {}, CLOUDEVENTS_JSON))
+    assert (event.traceparent, event.expiration) == ("", "x")
+
+
+def test_bytes_that_are_neither_utf8_nor_json_are_no_event() -> None:
+    """Mending text does not make JSON of it."""
+    with pytest.raises(NotAnEvent):
+        events.read(Message(b'{"%b' % BROKEN, {}, CLOUDEVENTS_JSON))
+
+
+def test_subscriptions_with_text_that_is_no_utf8_are_read() -> None:
+    """One broken name costs an app none of its topics."""
+    (spec,) = subscription_list.parse(b'[{"pubsubname":"p","topic":"t","route":"/r","%b":1}]' % BROKEN)
+    assert (spec.pubsub_name, spec.topic) == ("p", "t")
+
+
+def test_bulk_entries_with_a_name_that_is_no_utf8_are_read() -> None:
+    """The entry is read without it."""
+    (item,) = _items(b'[{"entryId":"1","event":1,"%b":1}]' % BROKEN)
+    assert item.entry_id == "1"
