@@ -24,8 +24,15 @@ Status = events_pb2.TopicEventResponse
 class GrpcApp:
     """What it was asked, and how it answers."""
 
-    def __init__(self, socket: Path, topics: list[appcallback_pb2.TopicSubscription] | None = None) -> None:
-        """`topics` None: it has no ListTopicSubscriptions."""
+    def __init__(
+        self,
+        socket: Path,
+        topics: list[appcallback_pb2.TopicSubscription] | None = None,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
+        """`topics` None: it has no ListTopicSubscriptions. With `credentials` it serves TLS at a port instead."""
+        self.port = 0
+        self._credentials = credentials
         self.socket = socket
         self.topics = topics
         self.metadata: list[Metadata] = []
@@ -64,7 +71,10 @@ class GrpcApp:
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(CALLBACK, callbacks),))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(ECHO, own),))
-        server.add_insecure_port(f"unix:{self.socket}")
+        if self._credentials is not None:
+            self.port = server.add_secure_port("127.0.0.1:0", self._credentials)
+        else:
+            server.add_insecure_port(f"unix:{self.socket}")
         server.start()
 
     def stop(self) -> None:

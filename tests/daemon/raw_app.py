@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from noded.calls import Header
 from noded.channel import ChannelBounds, HttpChannel
-from noded.channel_contract import AppResponse
+from noded.channel_contract import AppResponse, ChannelError
 from noded.config.records import ChannelSpec
 from noded.lanes import step
 
@@ -85,6 +86,56 @@ class Peer:
     def close(self) -> None:
         """Close, at once."""
         self.sock.close()
+
+
+class Recorder:
+    """A sink that keeps what it hears, and wakes whoever waits for more."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[object, ...]] = []
+        self.body = b""
+        self.abandoned = False
+        self._changed = asyncio.Event()
+
+    def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        del headers
+        self._heard("answer", status, body)
+
+    def on_head(self, status: int, headers: list[Header]) -> None:
+        del headers
+        self._heard("head", status)
+
+    def on_piece(self, piece: bytes) -> None:
+        self.body += piece
+        self._heard("piece")
+
+    def on_end(self) -> None:
+        self._heard("end")
+
+    def on_error(self, error: ChannelError) -> None:
+        self._heard("error", type(error))
+
+    def on_drained(self) -> None:
+        self._heard("drained")
+
+    async def hears(self, name: str) -> None:
+        """Wait until an event of that name was heard."""
+        while all(event[0] != name for event in self.events):
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), 10)
+
+    async def has(self, size: int) -> None:
+        """Wait until so much of the body is there."""
+        while len(self.body) < size:
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), 10)
+
+    def names(self) -> list[object]:
+        return [event[0] for event in self.events if event[0] != "piece"]
+
+    def _heard(self, *event: object) -> None:
+        self.events.append(event)
+        self._changed.set()
 
 
 def in_loop(coroutine: Coroutine[Any, None, T]) -> asyncio.Future[T]:

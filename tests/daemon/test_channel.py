@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from noded.channel import ChannelBounds, HttpChannel
-from noded.channel_dial import Address, parse_address
 from noded.channel_contract import AppResponse, ChannelError
+from noded.channel_dial import Address, parse_address
 from noded.channel_exchange import ChannelTimeout
 from noded.config.records import ChannelSpec
 from tests.daemon.raw_app import OK, RawApp, answered, call, in_loop, with_app
@@ -317,6 +317,24 @@ def test_closing_the_channel_fails_what_is_under_way_and_what_comes(tmp_path: Pa
         assert app.nobody_connects()
 
     with_app(tmp_path, scenario, max_concurrency=1)
+
+
+def test_waiting_for_quiet_ends_soon_after_the_last_call(tmp_path: Path) -> None:
+    """A channel is quiet at once without calls, and else when the last is answered."""
+
+    async def scenario(app: RawApp, channel: HttpChannel) -> None:
+        await in_loop(channel.wait_quiet())
+        under_way = call(channel)
+        peer = await app.accept()
+        await peer.request()
+        quiet = in_loop(channel.wait_quiet())
+        await asyncio.sleep(0.3)
+        assert not quiet.done()
+        await peer.send(OK)
+        await asyncio.wait_for(quiet, 10)
+        assert (await under_way).status == 200
+
+    with_app(tmp_path, scenario)
 
 
 def test_closing_while_a_connection_is_being_made_leaves_none(tmp_path: Path) -> None:

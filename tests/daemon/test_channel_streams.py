@@ -5,58 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from noded.calls import Header
 from noded.channel import HttpChannel
 from noded.channel_connection import HIGH_WRITE_BYTES
-from noded.channel_contract import ChannelError
 from noded.channel_exchange import AppExchange, AppRequest, ChannelTimeout
-from tests.daemon.raw_app import OK, Peer, RawApp, with_app
+from tests.daemon.raw_app import OK, Peer, RawApp, Recorder, with_app
 
 PIECE = b"x" * 65536
-
-
-class Recorder:
-    """A sink that keeps what it hears, and wakes whoever waits for more."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[object, ...]] = []
-        self.body = b""
-        self.abandoned = False
-        self._changed = asyncio.Event()
-
-    def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
-        del headers
-        self._heard("answer", status, body)
-
-    def on_head(self, status: int, headers: list[Header]) -> None:
-        del headers
-        self._heard("head", status)
-
-    def on_piece(self, piece: bytes) -> None:
-        self.body += piece
-        self._heard("piece")
-
-    def on_end(self) -> None:
-        self._heard("end")
-
-    def on_error(self, error: ChannelError) -> None:
-        self._heard("error", type(error))
-
-    def on_drained(self) -> None:
-        self._heard("drained")
-
-    async def hears(self, name: str) -> None:
-        """Wait until an event of that name was heard."""
-        while all(event[0] != name for event in self.events):
-            self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), 10)
-
-    def names(self) -> list[object]:
-        return [event[0] for event in self.events if event[0] != "piece"]
-
-    def _heard(self, *event: object) -> None:
-        self.events.append(event)
-        self._changed.set()
 
 
 def upload(channel: HttpChannel, sink: Recorder, length: int | None = None) -> AppExchange:
