@@ -1,6 +1,8 @@
-"""A daemon with one app that has both its Unix sockets and loopback ports, and the echo app behind it."""
+"""One daemon for all SDKs: apps with their Unix sockets and loopback ports, and an echo app behind one of them."""
 
 import json
+import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -10,50 +12,91 @@ from pathlib import Path
 import pytest
 
 from tests.compat.runtimes import APP_ID, components, echo_app
-from tests.daemon_process import running_daemon
+from tests.daemon_process import Daemon, running_daemon
 
 TOKEN = "sdk-test-token-0123456789abcdef"
 PENDING: dict[str, str] = {}
 """{case: what is not built yet}; it must fail until it is."""
+SERVERS = {
+    "python-http": "http",
+    "python-grpc": "grpc",
+    "go-http": "http",
+    "go-grpc": "grpc",
+    "js-http": "http",
+    "js-grpc": "grpc",
+}
+"""{app id: protocol} of the apps that SDKs serve; their programs listen at ports that are theirs."""
 APP = """
+---
 apiVersion: noded.io/v1alpha1
 kind: App
-metadata: {{name: kitapp, namespace: default}}
+metadata: {{name: {app_id}, namespace: default}}
 spec:
-  channel: {{protocol: http, address: "127.0.0.1:{app_port}"}}
+  channel: {{protocol: {protocol}, address: "127.0.0.1:{app_port}"}}
   loopback: {{httpPort: {http_port}, grpcPort: {grpc_port}, token: {token}}}
 """
+UNREACHABLE = re.compile(r"dial tcp|no such host|proxyconnect|EAI_AGAIN|ENOTFOUND|ETIMEDOUT|ECONNREFUSED|Unknown host")
+"""What the package clients say where there is no registry."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """Where an SDK finds its app's runtime."""
+    """Where an SDK finds its app's runtime, and where the runtime finds the app."""
 
-    grpc_socket: Path
+    app_id: str
+    protocol: str
+    app_port: int
     http_port: int
     grpc_port: int
-    token: str
+    token: str = ""
+    grpc_socket: Path = Path()
 
-    def environment(self, grpc_endpoint: str) -> dict[str, str]:
-        """The SDK's own variables."""
+    def environment(self, grpc_endpoint: str = "") -> dict[str, str]:
+        """The SDK's own variables, and those of the test programs; `grpc_endpoint` "" means the port."""
         return {
-            "DAPR_GRPC_ENDPOINT": grpc_endpoint,
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ.get("HOME", "/"),
+            "DAPR_GRPC_ENDPOINT": grpc_endpoint or f"127.0.0.1:{self.grpc_port}",
             "DAPR_HTTP_ENDPOINT": f"http://127.0.0.1:{self.http_port}",
             "DAPR_HTTP_PORT": str(self.http_port),
             "DAPR_GRPC_PORT": str(self.grpc_port),
             "DAPR_API_TOKEN": self.token,
             "DAPR_API_METHOD_INVOCATION_PROTOCOL": "grpc",
             "DAPR_HEALTH_TIMEOUT": "10",
+            "APP_ID": self.app_id,
+            "APP_PORT": str(self.app_port),
+            "APP_PROTOCOL": self.protocol,
         }
+
+    def resource(self) -> str:
+        return APP.format(
+            app_id=self.app_id, protocol=self.protocol, app_port=self.app_port, http_port=self.http_port,
+            grpc_port=self.grpc_port, token=TOKEN,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def node() -> Iterator[Node]:
-    http_port, grpc_port = free_ports(2)
-    with echo_app() as app_port:
-        app = APP.format(app_port=app_port, http_port=http_port, grpc_port=grpc_port, token=TOKEN)
-        with running_daemon({"components.yaml": components(), "app.yaml": app}, {APP_ID: "default"}) as daemon:
-            yield Node(daemon.grpc_socket(APP_ID), http_port, grpc_port, TOKEN)
+def nodes() -> Iterator[dict[str, Node]]:
+    """{app id: its place} on one daemon; only the echo app, `kitapp`, runs already."""
+    ports = iter(free_ports(3 * len(SERVERS) + 2))
+    with echo_app() as echo_port:
+        described = [(APP_ID, "http", echo_port)]
+        described += [(app_id, protocol, next(ports)) for app_id, protocol in SERVERS.items()]
+        apps = [Node(*each, next(ports), next(ports), TOKEN) for each in described]
+        resources = {"components.yaml": components(), "apps.yaml": "".join(each.resource() for each in apps)}
+        with running_daemon(resources, {each.app_id: "default" for each in apps}) as daemon:
+            yield {each.app_id: at(daemon, each) for each in apps}
+
+
+def at(daemon: Daemon, node: Node) -> Node:
+    grpc_socket = daemon.grpc_socket(node.app_id)
+    return Node(node.app_id, node.protocol, node.app_port, node.http_port, node.grpc_port, node.token, grpc_socket)
+
+
+@pytest.fixture(scope="session")
+def node(nodes: dict[str, Node]) -> Node:
+    """The place of the echo app."""
+    return nodes[APP_ID]
 
 
 def free_ports(count: int) -> list[int]:
@@ -66,10 +109,22 @@ def free_ports(count: int) -> list[int]:
 
 def outcomes(command: list[str], environment: Mapping[str, str]) -> dict[str, str]:
     """Run an SDK program; {case: failure}, "" for those that passed."""
-    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=100, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"case"')]
     assert done.returncode == 0, done.stdout + done.stderr
     return {line["case"]: line["failure"] for line in lines}
+
+
+def fetched(command: list[str], directory: Path) -> None:
+    """Run a package client, three times at most; the test is skipped where there is no registry to be reached."""
+    for _ in range(3):
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=240, check=False)
+        if done.returncode == 0:
+            return
+    said = done.stdout + done.stderr
+    if UNREACHABLE.search(said):
+        pytest.skip(f"the SDK cannot be fetched: {said[-2000:]}")
+    raise AssertionError(said)
 
 
 def check(case: str, outcome: str, request: pytest.FixtureRequest) -> None:
