@@ -25,6 +25,8 @@ _LOG_BYTES = 64 << 20
 """What is left of the write-ahead log's file after a burst."""
 _FILLED_BYTES = 32 + 1064 * (24 + 4096)
 """What the log grows to by itself: its header, SQLite's 1000 pages between checkpoints, and a large last group."""
+_FILLED_PART = 16
+"""A log over this part of the room that is left on the disk is not filled: its items need that room themselves."""
 
 
 class OwnedFile:
@@ -170,7 +172,8 @@ def _fill_log(connection: sqlite3.Connection) -> None:
         log = os.open(f"{location}-wal", os.O_WRONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(log).st_size
-            if size < _FILLED_BYTES:
+            disk = os.fstatvfs(log)
+            if size < _FILLED_BYTES < disk.f_bavail * disk.f_frsize // _FILLED_PART:
                 os.pwrite(log, bytes(_FILLED_BYTES - size), size)
                 os.fsync(log)
         finally:
