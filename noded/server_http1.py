@@ -76,7 +76,7 @@ class Http1Wire:
             return
         if self._head_size > MAX_HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
-        elif self._in_body and self.exchange is None and not self._buffering:
+        elif self._in_body and self.exchange is None and not self._buffering and not self._closing:
             self._decide()
         self.mid_head = self._head_size > 0 and not self._in_body
         if len(self.pending) >= MAX_PIPELINED:

@@ -9,6 +9,7 @@ from noded.channel_contract import AppResponse
 from noded.runtime import deliver, events, subscription_list
 from noded.runtime.dead_letter import Outcome
 from noded.runtime.events import NotAnEvent
+from tests.wire.recording_link import Rig, echo
 
 BROKEN = b"\xff"
 
@@ -41,3 +42,12 @@ def test_bulk_entries_with_a_name_that_is_no_utf8_are_read() -> None:
     """The entry is read without it."""
     (item,) = _items(b'[{"entryId":"1","event":1,"%b":1}]' % BROKEN)
     assert item.entry_id == "1"
+
+
+@pytest.mark.parametrize("last", [b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"])
+def test_nothing_is_served_behind_the_last_request(last: bytes) -> None:
+    """A request that was refused, or asked for the close, is the last: half of one in the same read is not begun."""
+    rig = Rig(echo, streams=lambda _: True)
+    rig.feed(last + b"POST /v1.0/invoke/b/method/m HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf")
+    assert b"POST" not in [call.method for call in rig.calls]
+    assert rig.link.shut_down
