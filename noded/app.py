@@ -13,9 +13,11 @@ from noded.channel_grpc import GrpcChannel
 from noded.config.records import AppSpec
 from noded.known_lines import KnownLines
 from noded.wire.known_heads import KnownHeads
+from tenancy.accounting import Usage
 from tenancy.fairness import Turn
 from tenancy.namespacing import StateNames, TopicNames
 from tenancy.tenant import Tenant
+from tenancy.use import PublishUse, StoreUse
 
 if TYPE_CHECKING:
     from noded.node import Node
@@ -24,23 +26,33 @@ if TYPE_CHECKING:
 class StateBinding:
     """A state store as one tenant sees it."""
 
-    __slots__ = ("name", "names", "store", "version")
+    __slots__ = ("name", "names", "store", "use", "version")
 
-    def __init__(self, name: str, store: StateStore, names: StateNames, version: str = "v1") -> None:
+    def __init__(
+        self, name: str, store: StateStore, names: StateNames, version: str = "v1", usage: Usage | None = None
+    ) -> None:
         self.name = name
         self.store = store
         self.names = names
         """Draws this tenant's keys: `names.key(raw)`."""
         self.version = version
+        self.use = StoreUse(usage or Usage(), name)
+        """Counts what it does there."""
 
 
 class PubSubBinding:
     """A broker as one tenant sees it."""
 
-    __slots__ = ("broker", "name", "names", "scopes", "version")
+    __slots__ = ("broker", "name", "names", "scopes", "use", "version")
 
-    def __init__(
-        self, name: str, broker: PubSub, names: TopicNames, scopes: "TopicScopes", version: str = "v1"
+    def __init__(  # noqa: PLR0913, PLR0917 - what a binding is made of
+        self,
+        name: str,
+        broker: PubSub,
+        names: TopicNames,
+        scopes: "TopicScopes",
+        version: str = "v1",
+        usage: Usage | None = None,
     ) -> None:
         self.name = name
         self.broker = broker
@@ -48,6 +60,8 @@ class PubSubBinding:
         """Draws topics and this tenant's consumer group: `names.topic(raw)`, `names.group`."""
         self.scopes = scopes
         self.version = version
+        self.use = PublishUse(usage or Usage(), name)
+        """Counts what it publishes there."""
 
 
 class TopicScopes(Protocol):
@@ -74,6 +88,7 @@ class App:
         "_max_body_bytes",
         "channel",
         "grpc_channel",
+        "healthy",
         "known_heads",
         "known_lines",
         "leave",
@@ -112,6 +127,9 @@ class App:
         self.subscriptions: AppSubscriptions | None = None
         self.ready = channel is None and grpc_channel is None
         """Whether the app was seen to answer on its channel; one that has none is always ready."""
+        self.healthy = spec.health is None
+        """Whether it may be called: False for one that is probed and has not passed. Going unhealthy clears the node's
+        passages, so that the look at this is not on their way."""
         self._max_body_bytes = max_body_bytes
         self.leave: Callable[[], None] = _nothing
         """Ask the daemon to detach this app soon."""

@@ -80,6 +80,7 @@ class Backends:
         """Give an app its tables: the components whose namespace and scopes name it."""
         state: dict[str, StateBinding] = {}
         pubsub: dict[str, PubSubBinding] = {}
+        usage = app.tenant.usage
         for spec in specs:
             if not _is_served(spec) or not _may_use(spec, app):
                 continue
@@ -90,11 +91,11 @@ class Backends:
                 continue
             if spec.type in STATE_STORES:
                 names = state_names(folded.get("keyprefix"), app.namespace, app.app_id, spec.name)
-                state[spec.name] = StateBinding(spec.name, backend.instance, names, spec.version)  # type: ignore[arg-type]
+                state[spec.name] = StateBinding(spec.name, backend.instance, names, spec.version, usage)  # type: ignore[arg-type]
             else:
                 topics = topic_names(app.namespace, app.app_id, folded.get("consumerid"))
                 scopes = topic_scopes(metadata, app.app_id)
-                pubsub[spec.name] = PubSubBinding(spec.name, backend.instance, topics, scopes, spec.version)  # type: ignore[arg-type]
+                pubsub[spec.name] = PubSubBinding(spec.name, backend.instance, topics, scopes, spec.version, usage)  # type: ignore[arg-type]
         app.state, app.pubsub = state, pubsub
 
     async def release(self, app: App) -> None:

@@ -39,7 +39,7 @@ from noded.host import SWITCH_INTERVAL_SECONDS, Host
 from noded.memory_guard import watch, watched
 from noded.node import Node
 from noded.notify import Notifier
-from noded.routes import OPERATIONS, grpc_table, http_table
+from noded.routes import grpc_table, http_table
 from noded.server import Connection, Serving, sweep
 from noded.server_grpc import GrpcDispatcher
 from noded.server_http1 import Http1Wire
@@ -72,13 +72,13 @@ class Daemon:
         self.settings = settings
         self.host = host
         self.node = Node(settings.tracing_sampling_rate)
-        self.tenants = Tenants(operations=len(OPERATIONS), clock=time.time)
         self.attachments: dict[tuple[str, str], Attachment] = {}  # {(namespace, app id): attachment}
         self.resources = Resources()
         self.problems: tuple[str, ...] = ()
         """What was wrong with the resources when they were last read."""
         self.stopping = trio.Event()
         self.turns = Turns(time.perf_counter_ns, host.loop.call_soon)
+        self.tenants = Tenants(clock=time.time, time=self.turns)
         self.serving = self._serving()
         self._catalogue = Catalogue()
         self._declared: set[tuple[str, str]] = set()  # apps that resources name; others came by `noded run`
@@ -318,7 +318,9 @@ class Daemon:
         return self.turns.now
 
     def _surroundings(self, ledger: Ledger) -> Surroundings:
-        loop = self.host.loop
-        return Surroundings(
-            loop.call_soon_threadsafe, loop.call_soon, loop.call_later, time.time, self.settings.state_dir, ledger
-        )
+        loop, turns = self.host.loop, self.turns
+
+        def run_soon(function: Callable[[], None]) -> object:
+            return loop.call_soon_threadsafe(turns.wake, function)
+
+        return Surroundings(run_soon, loop.call_soon, loop.call_later, time.time, self.settings.state_dir, ledger)

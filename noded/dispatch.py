@@ -65,7 +65,7 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - a request's failure is its own
                 self._finish(call, candidate, self._failed(call, error))
             else:
-                self._wait(call, candidate, running, waits_for)
+                self._wait(call, candidate, running, waits_for, self._turns.now)
 
     def _find(self, call: HttpCall) -> Candidate | None:
         """Find a call's route, to be remembered where its line will come again. None: answered already."""
@@ -94,20 +94,22 @@ class Dispatcher:
         except ApiError:
             return False
 
-    def _step(self, call: HttpCall, candidate: Candidate, running: Running) -> None:
+    def _step(self, call: HttpCall, candidate: Candidate, running: Running, since: float) -> None:
         """Run the handler on, as what it waited for is there, until it ends or waits again."""
         try:
             waits_for = running.send(None)
         except StopIteration as end:
-            self._finish(call, candidate, end.value)
+            self._finish_late(call, candidate, end.value, since)
         except Exception as error:  # noqa: BLE001 - a request's failure is its own
-            self._finish(call, candidate, self._failed(call, error))
+            self._finish_late(call, candidate, self._failed(call, error), since)
         else:
-            self._wait(call, candidate, running, waits_for)
+            self._wait(call, candidate, running, waits_for, since)
 
-    def _wait(self, call: HttpCall, candidate: Candidate, running: Running, waits_for: object) -> None:
+    def _wait(
+        self, call: HttpCall, candidate: Candidate, running: Running, waits_for: object, since: float
+    ) -> None:
         if isinstance(waits_for, Completion):
-            waits_for.on_done(partial(self._step, call, candidate, running))
+            waits_for.on_done(partial(self._step, call, candidate, running, since))
             return
         running.close()
         self._finish(call, candidate, self._failed(call, NotInline(f"{waits_for!r} awaited in place")))
@@ -115,10 +117,12 @@ class Dispatcher:
     def _stream(self, call: HttpCall, candidate: Candidate) -> None:
         app = call.app
         size = len(call.body)
+        since = self._turns.now
 
         def ended(status: int, sent: int) -> None:
             app.tenant.gate.release(self._turns.now, sent)
             app.tenant.usage.served(candidate.index, status, size, sent)
+            app.tenant.usage.took(candidate.index, status, since)
 
         call.exchange.ended = ended
         raw = candidate.route.raw
@@ -135,6 +139,11 @@ class Dispatcher:
         if candidate.limited:
             tenant.gate.release(self._turns.now, size)
         tenant.usage.served(candidate.index, reply.status, len(call.body), size)
+
+    def _finish_late(self, call: HttpCall, candidate: Candidate, reply: Reply, since: float) -> None:
+        """As `_finish`, for a request that waited since then."""
+        self._finish(call, candidate, reply)
+        call.app.tenant.usage.took(candidate.index, reply.status, since)
 
     def _failed(self, call: HttpCall, error: Exception) -> Reply:
         return error_reply(as_api_error(call.app.tenant, error))

@@ -23,11 +23,13 @@ from noded.channel_grpc import GrpcChannel, error_status
 from noded.dispatch import quota_exceeded
 from noded.errors import GRPC_UNREADABLE, PROXY_FAILED, ApiError, Grpc
 from noded.http2_client import AppStream
+from noded.peers import peer_between
 from noded.server_http2 import ANSWERED, Http2Wire, Stream
-from noded.status import HTTP_BY_GRPC, status_details
+from noded.status import status_details
 from noded.wire.grpc import RESPONSE_HEAD, MessageTooLarge, encode_trailers
 from noded.wire.grpc_answers import GrpcStatus, MessageMeter, not_grpc, status_of
 from noded.wire.http2 import encode_block
+from tenancy.accounting import CallUse, Peer
 from tenancy.admission import Refusal
 from tenancy.fairness import Turns
 
@@ -69,8 +71,6 @@ class Proxying:
 
     turns: Turns
     call_later: Callable[[float, Callable[[], None]], Timer]
-    index: int
-    """Of the operation in a tenant's counters."""
 
 
 def read_proxied(headers: Sequence[Header]) -> Proxied | None:
@@ -92,12 +92,12 @@ def open_proxied(
     try:
         callee, channel = find_callee(caller, proxied.named)
     except ApiError as error:
-        return _refuse(wire, stream_id, error)
+        return _refuse(wire, stream_id, error, proxied.path)
     refusal = caller.tenant.gate.admit(proxying.turns.now, 0)
     if refusal is not None:
         caller.tenant.refused(refusal)
-        return _refuse(wire, stream_id, quota_exceeded(refusal))
-    call = ProxyCall(proxying, wire, stream_id)
+        return _refuse(wire, stream_id, quota_exceeded(refusal), proxied.path)
+    call = ProxyCall(proxying, wire, stream_id, proxied, peer_between(caller, callee))
     if proxied.streaming and not call.becomes_stream():
         return ANSWERED
     call.send(channel, request_block(caller, callee, channel, proxied), timeout_seconds)
@@ -144,13 +144,16 @@ class ProxyCall:
     __slots__ = (
         "_answered",
         "_asked",
+        "_asked_for",
         "_counted",
         "_head_sent",
         "_owed_to_callee",
         "_owed_to_caller",
+        "_peer",
         "_proxying",
         "_received",
         "_sent",
+        "_since",
         "_tenant",
         "_timer",
         "_upstream",
@@ -159,7 +162,9 @@ class ProxyCall:
         "wire",
     )
 
-    def __init__(self, proxying: Proxying, wire: Http2Wire, stream_id: int) -> None:
+    def __init__(
+        self, proxying: Proxying, wire: Http2Wire, stream_id: int, proxied: Proxied, peer: Peer
+    ) -> None:
         """It was admitted by the caller's gate, and leaves it when it is done."""
         app = wire.link.app
         self.wire = wire
@@ -177,6 +182,13 @@ class ProxyCall:
         self._owed_to_callee = 0
         self._received = 0
         self._sent = 0
+        self._asked_for = proxied
+        self._peer = peer
+        self._since = proxying.turns.now
+        if proxied.streaming:
+            peer.begun_streams += 1
+        else:
+            peer.begun += 1
 
     def send(self, channel: GrpcChannel, head: bytes, timeout_seconds: float | None) -> None:
         """Open the callee's side."""
@@ -331,11 +343,19 @@ class ProxyCall:
             gate.free("streams")
         else:
             gate.release(self._proxying.turns.now, 0)
-        http = HTTP_BY_GRPC.get(status.code, 500)  # type: ignore[call-overload]  # an app may send any number
-        self._tenant.usage.served(self._proxying.index, http, self._received, self._sent)
+        self._account(status.code)
+
+    def _account(self, code: int) -> None:
+        """Count it, for the caller and for both."""
+        usage = self._tenant.usage
+        use = CallUse(self._asked_for.path, code, self._asked_for.streaming)
+        milliseconds = (self._proxying.turns.tick() - self._since) * 1000
+        usage.proxied.cell(use).add(self._received, self._sent, milliseconds, usage.bounds_ms)
+        self._peer.calls.cell(use).add(self._sent, self._received, milliseconds, usage.bounds_ms)
 
 
-def _refuse(wire: Http2Wire, stream_id: int, error: ApiError) -> Stream:
+def _refuse(wire: Http2Wire, stream_id: int, error: ApiError, path: bytes) -> Stream:
+    wire.link.app.tenant.usage.proxied.cell(CallUse(path, error.grpc)).count += 1
     trailers = encode_trailers(int(error.grpc), error.message, status_details(error))
     wire.codec.send_headers(stream_id, RESPONSE_HEAD + trailers, end_stream=True)
     return ANSWERED

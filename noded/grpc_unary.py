@@ -115,7 +115,7 @@ class KnownCall:
             return
         if method.limited:
             tenant.gate.release(self._turns.now, sent)
-        tenant.usage.served(method.index, 200, size, sent)
+        tenant.usage.served(method.index, 0, size, sent)
 
     def _open(self, stream_id: int, size: int = -1, call: GrpcCall | None = None) -> "UnaryCall":
         """Give the call a stream, for it is not answered in place; `size` as of an admitted request."""
@@ -134,6 +134,8 @@ class UnaryCall:
     _timer: Timer | None = None
     _size = -1
     """Of the request; negative until it is admitted."""
+    _since = -1.0
+    """When it began to wait; negative: it did not."""
     _done = False
 
     def __init__(self, owner: CallOwner, wire: Http2Wire, stream_id: int, head: Head, method: GrpcMethod) -> None:
@@ -163,7 +165,7 @@ class UnaryCall:
 
     def on_gone(self) -> None:
         """The caller is gone: the handler goes on, its answer goes nowhere."""
-        self._settle(0, 0)
+        self._settle(Grpc.CANCELLED, 0)
 
     def on_writable(self) -> None:
         """Unary answers wait for nothing."""
@@ -231,6 +233,8 @@ class UnaryCall:
             return
         if self._timer is None and self._head.timeout_seconds is not None:
             self._timer = self._owner.call_later(self._head.timeout_seconds, self._expire)
+        if self._since < 0:
+            self._since = self._owner.turns.now
         waits_for.on_done(partial(self._step, running))
 
     def _expire(self) -> None:
@@ -248,7 +252,7 @@ class UnaryCall:
             trailers += encode_metadata(call.trailing_metadata)
         wire = self.wire
         wire.codec.send_response(self.stream_id, head, frame_message(payload), trailers)
-        self._settle(200, len(payload))
+        self._settle(0, len(payload))
         wire.close_stream(self.stream_id)
         wire.flush()
 
@@ -263,7 +267,7 @@ class UnaryCall:
             block = b""
         block += error_trailers(error, call.trailing_metadata if call is not None else ())
         self.wire.codec.send_headers(self.stream_id, block, end_stream=True)
-        self._settle(error.http, 0)
+        self._settle(error.grpc, 0)
         self.wire.close_stream(self.stream_id)
         self.wire.flush()
 
@@ -280,6 +284,8 @@ class UnaryCall:
         if self._method.limited:
             tenant.gate.release(self._owner.turns.now, size)
         tenant.usage.served(self._method.index, status, self._size, size)
+        if self._since >= 0:
+            tenant.usage.took(self._method.index, status, self._since)
 
 
 def error_trailers(error: ApiError, extra: Sequence[Header] = ()) -> bytes:

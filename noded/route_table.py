@@ -4,13 +4,17 @@ Matched on the escaped path after cleaning (`//`, `.`, `..` collapse, one traili
 the route's {fields} are decoded by query rules afterwards. What matches nothing falls to service invocation.
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from noded.calls import HttpCall, Reply
 from noded.errors import ErrorRow
 from noded.query import unescape
+
+VERBS: Final = ("GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", "UNKNOWN")
+"""What requests are counted by. Source: daprd 1.18 pkg/diagnostics/utils ValidHTTPVerbs."""
+UNKNOWN_VERB: Final = VERBS[-1]
 
 Handler = Callable[[HttpCall], Coroutine[Any, Any, Reply]]
 RawHandler = Callable[[HttpCall], None]
@@ -42,7 +46,7 @@ class Candidate:
 
     route: HttpRoute
     index: int
-    """Of the operation in the tenant's counters."""
+    """Of the verb and operation in the tenant's counters."""
     handler: Handler | None
     limited: bool
     literals: tuple[tuple[int, str], ...] = ()
@@ -59,11 +63,15 @@ class RouteTable:
     """All HTTP routes, by method, version, first word and number of segments."""
 
     def __init__(self, routes: Iterable[HttpRoute], fallback: HttpRoute, index: Callable[[str], int]) -> None:
+        """Make one; `index` gives the place in the counters of a `face`."""
         self._exact: dict[tuple[bytes, str, str, int], list[Candidate]] = {}
         self._tails: dict[tuple[bytes, str, str], list[Candidate]] = {}
-        self.fallback = Candidate(fallback, index(fallback.operation), fallback.handler, fallback.limited)
+        candidates = {verb: self._fallback(fallback, index(face(verb, fallback.operation))) for verb in VERBS}
+        self._fallbacks = {verb.encode(): candidate for verb, candidate in candidates.items()}
+        self.fallback = candidates[UNKNOWN_VERB]
+        """For a verb that HTTP does not have."""
         for route in routes:
-            self._add(route, index(route.operation))
+            self._add(route, index)
 
     def find(self, call: HttpCall) -> Candidate:
         """The route of a call, whose params are set; `fallback` where none matches.
@@ -75,7 +83,7 @@ class RouteTable:
             path = clean(path)
         parts = path.decode("utf-8", "surrogateescape").split("/")
         if len(parts) < 3:
-            return self.fallback
+            return self._fallbacks.get(call.method, self.fallback)
         escaped = b"%" in path or b"+" in path
         for candidate in self._exact.get((call.method, parts[1], parts[2], len(parts)), ()):
             if candidate.plain and not escaped:
@@ -89,7 +97,7 @@ class RouteTable:
     def repeats(self, call: HttpCall, candidate: Candidate) -> bool:
         """Whether every request with the same line up to its last segment leads to the same route."""
         parts = clean(call.path).decode("utf-8", "surrogateescape").split("/")
-        if candidate is self.fallback:
+        if candidate.route is self.fallback.route:
             return len(parts) > 3 and parts[1:3] == ["v1.0", "invoke"]
         if len(parts) < 3 or not call.params or call.params[-1] != parts[-1]:
             return False
@@ -105,18 +113,22 @@ class RouteTable:
                 texts = [*(parts[at] for at in candidate.fields), "/".join(parts[tail:])]
                 call.params = [unescape(text.encode("utf-8", "surrogateescape")) for text in texts]
                 return candidate
-        return self.fallback
+        return self._fallbacks.get(call.method, self.fallback)
 
-    def _add(self, route: HttpRoute, index: int) -> None:
+    @staticmethod
+    def _fallback(route: HttpRoute, index: int) -> Candidate:
+        return Candidate(route, index, route.handler, route.limited)
+
+    def _add(self, route: HttpRoute, index: Callable[[str], int]) -> None:
         words = route.pattern.split("/")
         tail = len(words) + 1 if words[-1].endswith("...}") else None
         plain = words[:-1] if tail else words
         literals = tuple((at, word) for at, word in enumerate(plain, 2) if at > 2 and word[0] != "{")
         fields = tuple(at for at, word in enumerate(plain, 2) if word[0] == "{")
-        candidate = Candidate(
-            route, index, route.handler, route.limited, literals, fields, tail, plain=not literals and not tail
-        )
+        plainly = not literals and not tail
         for method in route.methods:
+            at = index(face(method, route.operation))
+            candidate = Candidate(route, at, route.handler, route.limited, literals, fields, tail, plain=plainly)
             for version in route.versions:
                 key = (method.encode(), version, words[0])
                 if tail:
@@ -137,6 +149,6 @@ def clean(path: bytes) -> bytes:
     return b"/" + b"/".join(kept)
 
 
-def operations(routes: Iterable[HttpRoute], methods: Iterable[str]) -> Sequence[str]:
-    """Every operation's name once, in a fixed order: the index that counters use."""
-    return tuple(dict.fromkeys([*(route.operation for route in routes), *methods]))
+def face(verb: str, operation: str) -> str:
+    """What a request over HTTP is counted as."""
+    return f"{verb} {operation}"

@@ -1,14 +1,14 @@
 """The one table of operations: every path and every gRPC method the runtime serves. Source: dapr-api.md 1.2 and 2.2."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from noded.api import health, invoke, metadata, pubsub, pubsub_bulk, state_grpc, state_http
 from noded.api.invoke_grpc import invoke_service
 from noded.errors import BODY_READ, MALFORMED_BODY, MALFORMED_REQUEST
 from noded.grpc_table import GrpcMethod
 from noded.proto import invoke_pb2, metadata_pb2, pubsub_pb2, state_pb2
-from noded.route_table import HttpRoute, RouteTable, operations
+from noded.route_table import VERBS, HttpRoute, RouteTable, face
 from noded.runtime.streaming import subscribe_topic_events
 
 V1: Final = ("v1.0",)
@@ -74,16 +74,44 @@ _GRPC: Final = (
     GrpcMethod("Shutdown", ("Shutdown",), metadata_pb2.ShutdownRequest, health.shutdown_grpc),
 )
 
-OPERATIONS: Final = operations((*HTTP_ROUTES, INVOKE), (method.operation for method in _GRPC))
-"""Names by index, as tenants count them."""
-GRPC_METHODS: Final = tuple(replace(method, index=OPERATIONS.index(method.operation)) for method in _GRPC)
+GRPC_SERVICE: Final = "/dapr.proto.runtime.v1.Dapr/"
+
+
+class Face(NamedTuple):
+    """What requests are counted by: an operation, as it is asked for."""
+
+    operation: str
+    verb: str = ""
+    """HTTP's; "" over gRPC."""
+    path: str = ""
+    """gRPC's; "" over HTTP."""
+    unary: bool = True
+
+
+def _faces() -> tuple[Face, ...]:
+    http = [Face(route.operation, verb) for route in HTTP_ROUTES for verb in route.methods]
+    http += [Face(INVOKE.operation, verb) for verb in VERBS]
+    grpc = [
+        Face(method.operation, path=GRPC_SERVICE + name, unary=method.unary is not None)
+        for method in _GRPC
+        for name in method.names
+    ]
+    return tuple(dict.fromkeys([*http, *grpc]))
+
+
+FACES: Final = _faces()
+"""By the index that tenants count by."""
+OPERATIONS: Final = tuple(dict.fromkeys(each.operation for each in FACES))
+GRPC_METHODS: Final = _GRPC
+_INDICES: Final = {face(each.verb, each.operation) if each.verb else each.path: at for at, each in enumerate(FACES)}
 
 
 def http_table() -> RouteTable:
     """The HTTP routes, ready to match."""
-    return RouteTable(HTTP_ROUTES, INVOKE, OPERATIONS.index)
+    return RouteTable(HTTP_ROUTES, INVOKE, _INDICES.__getitem__)
 
 
 def grpc_table() -> dict[bytes, GrpcMethod]:
     """The gRPC methods by path."""
-    return {b"/dapr.proto.runtime.v1.Dapr/" + name.encode(): method for method in GRPC_METHODS for name in method.names}
+    named = ((GRPC_SERVICE + name, method) for method in _GRPC for name in method.names)
+    return {path.encode(): replace(method, index=_INDICES[path]) for path, method in named}

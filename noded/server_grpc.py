@@ -53,8 +53,7 @@ class GrpcDispatcher:
         self._methods = methods
         self.turns = turns
         self.call_later = call_later
-        invoke = methods.get(SERVICE + b"InvokeService")
-        self._proxying = Proxying(turns, call_later, 0 if invoke is None else invoke.index)
+        self._proxying = Proxying(turns, call_later)
 
     def open(self, token: bytes | None, wire: Http2Wire, stream_id: int, block: HeaderBlock) -> Stream | None:
         """Take a stream that begins a gRPC call; None: it is plain HTTP."""
@@ -100,7 +99,7 @@ class GrpcDispatcher:
             app.tenant.gate.free("streams")
             gone = isinstance(error, StreamClosed)
             failed = None if gone or error is None else as_api_error(app.tenant, error)
-            app.tenant.usage.served(method.index, 200 if failed is None else failed.http, 0, 0)
+            app.tenant.usage.served(method.index, 0 if failed is None else failed.grpc, 0, 0)
             stream.finish(OK_TRAILERS if failed is None else error_trailers(failed))
 
         wire.streams[stream_id] = stream

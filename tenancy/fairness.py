@@ -96,6 +96,16 @@ class Turns:
         self._serve(turn)
         return not turn.backlog
 
+    def tick(self) -> float:
+        """Read the clock, for what happens outside `feed`: an app's answer, a commit. `now` is that from here on."""
+        self.now = now = self._clock_ns() * 1e-9
+        return now
+
+    def wake(self, function: Callable[[], None]) -> None:
+        """Run what was asked for outside the loop, by its time."""
+        self.tick()
+        function()
+
     def spent(self, turn: Turn, cost_ns: int) -> None:
         """Charge work done for a tenant outside `feed`: replies of apps and brokers, say."""
         turn.deficit_ns -= cost_ns

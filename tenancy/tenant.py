@@ -4,16 +4,17 @@ Ceilings of an app are the smallest of its own and of every `perApp`; a request 
 and the node's together. Any of them may change at any time; counts stay. Called from the loop's thread only.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
-from tenancy.accounting import LimitUse, Usage, UsageReport
+from tenancy.accounting import LimitUse, Time, Usage, UsageReport
 from tenancy.admission import COUNTED, Gate, Level, Refusal
 from tenancy.events import EventLog
 from tenancy.ledger import Books, Totals
 from tenancy.limits import FIELDS, Limits, app_limits, smallest
 from tenancy.namespacing import check_app_id, check_namespace
+from tenancy.tally import LATENCY_BOUNDS_MS
 
 NO_LIMITS = Limits()
 
@@ -112,16 +113,25 @@ class QueueRoom:
 class Tenants:
     """Every attached tenant, with the levels they share."""
 
-    def __init__(self, *, operations: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        time: Time | None = None,
+        bounds_ms: Sequence[float] = LATENCY_BOUNDS_MS,
+        operations: int = 0,
+    ) -> None:
         """Begin with nobody.
 
-        operations: how many operations the daemon's table has.
         clock: what events are stamped with, in seconds.
+        time: what is measured with.
+        bounds_ms: between which measured times are counted, in milliseconds.
         """
         self.events = EventLog()
         self.books = Books()
         self.node = Level("node", "node", NO_LIMITS)
-        self._operations = operations
+        self._time = time
+        self._bounds_ms = bounds_ms
         self._clock = clock
         self._quotas: dict[str | None, Quota] = {}  # {namespace, None for the node: quota}
         self._namespaces: dict[str, Level] = {}  # {namespace: level}, while it has tenants or a quota
@@ -138,7 +148,9 @@ class Tenants:
             raise ValueError(f"app {app_id} of namespace {namespace} is attached already")
         own = self._own(namespace, limits)
         gate = Gate(Level("app", f"{namespace}/{app_id}", own), self._level(namespace), self.node)
-        tenant = Tenant(gate, self.books.app(namespace, app_id), Usage(self._operations), self.events, self._clock)
+        tenant = Tenant(
+            gate, self.books.app(namespace, app_id), Usage(self._time, self._bounds_ms), self.events, self._clock
+        )
         self._tenants[namespace, app_id] = tenant
         tenant.own_limits = limits
         self._spread(tenant, own)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import trio
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Response, request
 from quart_trio import QuartTrio
 
 from noded.admin import views
 from noded.admin.attach_request import AttachRequest, spec_of
-from noded.admin.metrics import registry_of
+from noded.admin.exposition import CONTENT_TYPE
+from noded.admin.metrics import page_of, registry_of
 from noded.attachment import Attachment
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def _add_views(app: QuartTrio, daemon: "Daemon") -> None:
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        body = await trio.to_thread.run_sync(generate_latest, registry)
-        return Response(body, content_type=CONTENT_TYPE_LATEST)
+        body = await trio.to_thread.run_sync(page_of, registry)
+        return Response(body, content_type=CONTENT_TYPE)
 
 
 def _add_actions(app: QuartTrio, daemon: "Daemon") -> None:

@@ -1,27 +1,61 @@
-"""A port for Prometheus alone, in a thread of its own: whatever the path, the answer is the metrics, as daprd's is."""
+"""A port for Prometheus alone, in threads of its own: whatever the path, the answer is the metrics, as daprd's is."""
 
+import gzip
 import logging
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import trio
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry
 
-from noded.admin.metrics import registry_of
+from noded.admin.exposition import CONTENT_TYPE
+from noded.admin.metrics import page_of, registry_of
 
 if TYPE_CHECKING:
     from noded.daemon import Daemon
 
 log = logging.getLogger("noded.metrics")
 
+READ_SECONDS = 10.0
+"""For a scraper to send its request; scrapers' own timeouts are about as long."""
+
 
 async def serve_metrics(daemon: "Daemon", address: str, port: int) -> None:
-    """Serve for as long as the process lives: the thread ends with it, so that nobody waits for it at the end.
+    """Serve for as long as the process lives: its threads end with it, so that nobody waits for them at the end.
 
     Raises OSError: the port is taken.
     """
+    registry = registry_of(daemon, os.environ.get("NAMESPACE", ""))
     try:
-        start_http_server(port, address, registry_of(daemon))
+        server = ThreadingHTTPServer((address, port), _handler(registry))
     except OSError as error:
         raise OSError(error.errno, f"failed to listen on {address}:{port}: {error.strerror}") from error
+    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     log.info("metrics server listening on %s:%d", address, port)
     await trio.sleep_forever()
+
+
+def _handler(registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
+    class Scrape(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = READ_SECONDS
+
+        def do_GET(self) -> None:
+            page = page_of(registry)
+            packed = "gzip" in self.headers.get("accept-encoding", "")
+            if packed:
+                page = gzip.compress(page, compresslevel=1)
+            self.send_response(200)
+            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(page)))
+            if packed:
+                self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            """Say nothing: scrapes are frequent."""
+
+    return Scrape

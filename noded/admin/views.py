@@ -116,13 +116,14 @@ def app_usage(attachment: "Attachment", now: float) -> UsageView:
     """What one app uses."""
     tenant = attachment.app.tenant
     counted = tenant.usage
+    totals = counted.totals()
     return UsageView(
         tenant.id,
         _limits(tenant.report(now)),
-        sum(counted.requests),
+        totals.requests,
         counted.errors,
-        counted.bytes_in,
-        counted.bytes_out,
+        totals.bytes_in,
+        totals.bytes_out,
         counted.delivered,
         counted.dropped_events,
         attachment.app.turn.served_ns / 1e9,

@@ -105,52 +105,91 @@ async def get(app: App, store_name: str, raw_key: str) -> Item | None:
     """Read one item."""
     binding = find_store(app, store_name)
     key = draw_key(binding, raw_key)
+    use = binding.use
+    since = use.time.now
     try:
-        return await binding.store.get(key)
+        item = await binding.store.get(key)
     except ComponentError as error:
+        use.failed("get", since)
         raise STATE_GET.error(key=raw_key, name=store_name, text=error) from error
+    use.get.count += 1
+    if use.time.now is not since:
+        use.took(use.get, since)
+    return item
 
 
 async def get_bulk(app: App, store_name: str, raw_keys: Sequence[str]) -> Sequence[Item | None]:
     """Read several items, in order; each key once asked is once answered."""
     binding = find_store(app, store_name)
     keys = [draw_key(binding, raw) for raw in raw_keys]
+    if not keys:
+        return ()
+    use = binding.use
+    since = use.time.now
     try:
-        return await binding.store.get_many(keys) if keys else ()
+        items = await binding.store.get_many(keys)
     except ComponentError as error:
+        use.failed("bulk_get", since)
         raise STATE_BULK_GET.error(text=error) from error
+    use.bulk_get.count += 1
+    use.took(use.bulk_get, since)
+    return items
 
 
 async def save(binding: StateBinding, writes: Sequence[Write]) -> None:
     """Write one item, or several with an outcome each: one stale etag does not keep the others out."""
+    use = binding.use
+    since = use.time.now
+    outcomes: Sequence[Exception | None] = ()
     try:
         if len(writes) == 1:
             await binding.store.set(writes[0])
-            return
-        outcomes = await binding.store.set_many(writes)
+        else:
+            outcomes = await binding.store.set_many(writes)
     except ComponentError as error:
+        use.failed("set", since)
         raise failure(STATE_SAVE, error, name=binding.name) from error
-    _raise_joined(STATE_SAVE, outcomes, name=binding.name)
+    if any(outcomes):
+        use.failed("set", since)
+        _raise_joined(STATE_SAVE, outcomes, name=binding.name)
+    use.set.count += 1
+    if use.time.now is not since:
+        use.took(use.set, since)
 
 
 async def delete(binding: StateBinding, raw_key: str, etag: str | None) -> None:
     """Remove one item."""
+    removed = Delete(draw_key(binding, raw_key), etag or None)
+    use = binding.use
+    since = use.time.now
     try:
-        await binding.store.delete(Delete(draw_key(binding, raw_key), etag or None))
+        await binding.store.delete(removed)
     except ComponentError as error:
+        use.failed("delete", since)
         raise failure(STATE_DELETE, error, key=raw_key) from error
+    use.delete.count += 1
+    if use.time.now is not since:
+        use.took(use.delete, since)
 
 
 async def delete_bulk(binding: StateBinding, deletes: Sequence[Delete]) -> None:
     """Remove several items with an outcome each."""
+    use = binding.use
+    since = use.time.now
+    outcomes: Sequence[Exception | None] = ()
     try:
         if len(deletes) == 1:
             await binding.store.delete(deletes[0])
-            return
-        outcomes = await binding.store.delete_many(deletes)
+        else:
+            outcomes = await binding.store.delete_many(deletes)
     except ComponentError as error:
+        use.failed("bulk_delete", since)
         raise failure(STATE_BULK_DELETE, error, name=binding.name) from error
-    _raise_joined(STATE_BULK_DELETE, outcomes, name=binding.name)
+    if any(outcomes):
+        use.failed("bulk_delete", since)
+        _raise_joined(STATE_BULK_DELETE, outcomes, name=binding.name)
+    use.bulk_delete.count += 1
+    use.took(use.bulk_delete, since)
 
 
 def find_transactional(app: App, store_name: str) -> StateBinding:
@@ -165,6 +204,18 @@ def find_transactional(app: App, store_name: str) -> StateBinding:
 
 async def transact(binding: StateBinding, operations: Sequence[Write | Delete]) -> None:
     """Do all operations in order, or none. Every failure of the store is one error, a stale etag too."""
+    use = binding.use
+    since = use.time.now
+    try:
+        await _transact(binding, operations)
+    except ApiError:
+        use.failed("transaction", since)
+        raise
+    use.transaction.count += 1
+    use.took(use.transaction, since)
+
+
+async def _transact(binding: StateBinding, operations: Sequence[Write | Delete]) -> None:
     try:
         await binding.store.transact(operations)
     except (EtagMismatch, InvalidEtag) as error:

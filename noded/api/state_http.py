@@ -110,10 +110,16 @@ async def save_http(call: HttpCall) -> Reply:
         await save(binding, [_write(binding, item, common) for item in items])
         return NO_CONTENT
     write = _write(binding, items[0], common)
+    use = binding.use
+    since = use.time.now
     try:
         await binding.store.set(write)  # as `save` does: a coroutine less on the way of most saves
     except ComponentError as error:
+        use.failed("set", since)
         raise failure(STATE_SAVE, error, name=binding.name) from error
+    use.set.count += 1
+    if use.time.now is not since:
+        use.took(use.set, since)
     return NO_CONTENT
 
 

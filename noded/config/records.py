@@ -3,6 +3,7 @@
 Names, fields and defaults are Dapr's (dapr.io/v1alpha1, v2alpha1) and noded's own (noded.io/v1alpha1).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -199,6 +200,32 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricRule:
+    """Rewrites one label of one metric (spec.metric.rules), so that many values become few."""
+
+    metric: str
+    """With `dapr_` before it or without."""
+    label: str
+    pattern: re.Pattern[str]
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSpec:
+    """What is measured and how it is told (spec.metric of a Configuration)."""
+
+    enabled: bool = True
+    increased_cardinality: bool = False
+    """Whether requests over HTTP are counted by path."""
+    exclude_verbs: bool = False
+    path_matching: tuple[str, ...] = ()
+    """Patterns of paths, as Go's ServeMux has them: paths that match are counted by pattern."""
+    latency_bounds_ms: tuple[float, ...] = ()
+    """Of histograms of times, in milliseconds, ascending; none: daprd's."""
+    rules: tuple[MetricRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How this daemon runs: from the command line, the environment and kind Configuration."""
 
@@ -211,6 +238,7 @@ class Settings:
     """Of the daemon itself; None: what its control group allows, else the machine's."""
     drain_seconds: float = 5.0
     tracing_sampling_rate: float = 0.0001
+    metrics: MetricsSpec = MetricsSpec()
     log_level: str = "info"
     log_as_json: bool = False
     api_logging: bool = False

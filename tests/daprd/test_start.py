@@ -235,8 +235,8 @@ def test_metrics_are_served_at_their_port(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     with running(tmp_path, "--enable-metrics=true", "--metrics-port", str(port)) as sidecar:
         sidecar.waits_for("metrics server listening")
-        assert b"noded_apps 1.0" in sidecar.http("GET", "/", port=port).body
-        assert b"noded_apps 1.0" in sidecar.http("GET", "/metrics", port=port).body
+        assert b"noded_apps 1\n" in sidecar.http("GET", "/", port=port).body
+        assert b"noded_apps 1\n" in sidecar.http("GET", "/metrics", port=port).body
 
 
 def test_flags_that_are_not_served_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""noded's own metrics: what it does for each tenant, and what Dapr has no name for."""
+
+from typing import Final
+
+from noded.admin.exposition import Family
+
+APPS: Final = Family("noded_apps", "gauge", (), "apps", "Attached apps.", "always")
+COMPONENT_UP: Final = Family(
+    "noded_component_up", "gauge", ("component", "type"), "0 or 1", "1 where a component is open.",
+    "a component is configured",
+)  # fmt: skip
+REQUESTS: Final = Family(
+    "noded_requests_total", "counter", ("operation",), "requests", "Requests answered.", "an app asks, by any protocol"
+)
+RESPONSES: Final = Family(
+    "noded_responses_total", "counter", ("status",), "responses", "Answers by class of status: 2xx, 4xx ...",
+    "an app asks, by any protocol",
+)  # fmt: skip
+REFUSALS: Final = Family(
+    "noded_refusals_total", "counter", ("limit",), "requests", "Refusals by limit.", "a limit is met"
+)
+BODY_BYTES: Final = Family(
+    "noded_body_bytes_total", "counter", ("direction",), "bytes", "Bytes of bodies.", "an app is attached"
+)
+EVENTS: Final = Family(
+    "noded_events_total", "counter", ("outcome",), "events", "Events delivered to the app, or dropped.",
+    "an app is attached",
+)  # fmt: skip
+INTERNAL_ERRORS: Final = Family(
+    "noded_internal_errors_total", "counter", (), "requests", "Requests that failed inside the daemon.",
+    "an app is attached",
+)  # fmt: skip
+LOOP_SECONDS: Final = Family(
+    "noded_loop_seconds_total", "counter", (), "seconds", "Time of the traffic loop spent on the app.",
+    "an app is attached",
+)  # fmt: skip
+LIMIT_USED: Final = Family(
+    "noded_limit_used", "gauge", ("limit",), "as the limit's", "Use of a limit that is set.", "a limit is set"
+)
+LIMIT_ALLOWED: Final = Family(
+    "noded_limit_allowed", "gauge", ("limit",), "as the limit's", "The effective ceiling.", "a limit is set"
+)
+
+NODED: Final = tuple(each for each in tuple(globals().values()) if isinstance(each, Family))
+"""All of them, in the order they are served. All but the node's have `namespace` and `app_id` too."""
