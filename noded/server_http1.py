@@ -19,6 +19,8 @@ MAX_HEAD_BYTES = 16 << 10
 MAX_PIPELINED = 64
 """Requests of one connection that may be under way before it is no longer read."""
 
+_NO_HOST = b"400 Bad Request: missing required Host header"
+
 Handler = Callable[[HttpCall], None]
 Decide = Callable[[HttpCall], bool]
 
@@ -239,7 +241,7 @@ class Http1Wire:
         if self._closing:
             return
         if not self._names_host():
-            self._refuse(b"400 Bad Request: missing required Host header")
+            self._refuse(_NO_HOST)
             return
         body = self._body
         whole = b"" if not body else body[0] if len(body) == 1 else b"".join(body)
@@ -278,7 +280,7 @@ class Http1Wire:
     def _decide(self) -> None:
         """The read ended inside a body: stream it if its route does, else gather it."""
         if not self._names_host():
-            self._refuse(b"400 Bad Request: missing required Host header")
+            self._refuse(_NO_HOST)
             return
         method, exchange = self._begin()
         call = self._call(method, b"", exchange)
@@ -319,7 +321,7 @@ class Http1Wire:
         elif isinstance(stop, httptools.HttpParserCallbackError):
             raise stop
         else:
-            self._refuse(b"400 Bad Request")
+            self._refuse(_NO_HOST if self._in_body and not self._names_host() else b"400 Bad Request")
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read on as if no upgrade had been asked for (RFC 9110 7.8); after CONNECT nothing more is HTTP."""

@@ -9,7 +9,7 @@ from noded.channel_contract import AppResponse
 from noded.runtime import deliver, events, subscription_list
 from noded.runtime.dead_letter import Outcome
 from noded.runtime.events import NotAnEvent
-from tests.wire.recording_link import Rig, echo
+from tests.wire.recording_link import PIECES, Rig, echo, pieces
 
 BROKEN = b"\xff"
 
@@ -51,3 +51,13 @@ def test_nothing_is_served_behind_the_last_request(last: bytes) -> None:
     rig.feed(last + b"POST /v1.0/invoke/b/method/m HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf")
     assert b"POST" not in [call.method for call in rig.calls]
     assert rig.link.shut_down
+
+
+@pytest.mark.parametrize("how", PIECES)
+def test_of_two_faults_the_first_is_told_however_the_request_is_cut(how: str) -> None:
+    """A head without Host and a body that is none: what is told is the missing Host."""
+    for way in pieces(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nGET ", how):
+        rig = Rig(echo)
+        for piece in way:
+            rig.feed(piece)
+        assert rig.out.endswith(b"missing required Host header")
