@@ -22,7 +22,7 @@ TEXT = b"text/plain; charset=utf-8"
 
 
 class Reply(Struct, frozen=True, gc=False):
-    """A whole HTTP answer. A 204 has no body and no content type."""
+    """A whole HTTP answer. A 204 has no body and no content type; b"" as content type is none."""
 
     status: int
     body: bytes = b""

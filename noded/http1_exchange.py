@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from noded.app import App
 from noded.calls import BodySink, Ended, Header, Reply
-from noded.http_heads import chunk, head, plain_reply, reply_bytes
+from noded.http_heads import chunk, connection_line, head, plain_reply, reply_bytes
 
 HIGH_BODY_BYTES = 256 << 10
 """Bytes of a streamed request body kept for a sink that is not there yet; beyond, the connection is not read."""
@@ -37,6 +37,9 @@ class Link(Protocol):
     def shut(self) -> None:
         """Close once what was sent is out."""
 
+    def linger(self) -> None:
+        """The same, for a peer that may still be sending, and may look at an answer only after that."""
+
     def abort(self) -> None:
         """Close now."""
 
@@ -49,8 +52,9 @@ class Line(Protocol):
     """In the order of the requests."""
     exchange: "Http1Exchange | None"
     """The one whose body is being streamed."""
-    http10: bool | None
-    """Whether the peer knows no chunks."""
+
+    def skip_rest(self) -> bool:
+        """Ask for the rest of a body to be read and dropped. False: it is too much, and the connection ends."""
 
     def finished(self, exchange: "Http1Exchange") -> None:
         """An answer is complete."""
@@ -61,7 +65,10 @@ class Http1Exchange(Struct, eq=False):
 
     wire: Line
     keep_alive: bool
-    head_only: bool
+    plain: bool = True
+    """Whether its answer has a body and is of HTTP/1.1: neither of the next two."""
+    head_only: bool = False
+    http10: bool = False
     closed: bool = False
     sink: BodySink | None = None
     ended: Ended | None = None
@@ -81,14 +88,14 @@ class Http1Exchange(Struct, eq=False):
             return
         wire = self.wire
         alone = len(wire.pending) == 1 and wire.exchange is None
-        if alone and self.ended is None and self.keep_alive and not self.head_only:
+        if alone and self.ended is None and self.keep_alive and self.plain:
             self.closed = True
             wire.pending.clear()
             wire.link.send(plain_reply(reply))
             return
-        if wire.exchange is self:
-            self.keep_alive = False  # the rest of the body is not read
-        self._out(reply_bytes(reply, keep_alive=self.keep_alive, head_only=self.head_only))
+        if wire.exchange is self and not wire.skip_rest():
+            self.keep_alive = False
+        self._out(reply_bytes(reply, keep_alive=self.keep_alive, head_only=self.head_only, http10=self.http10))
         self._started = reply.status
         self._finish(len(reply.body))
 
@@ -98,8 +105,10 @@ class Http1Exchange(Struct, eq=False):
             return
         self._started = status
         sized = self.head_only or status in (204, 304) or any(name == b"content-length" for name, _ in headers)
-        self._chunked = not sized and not self.wire.http10
-        self._out(head(status, headers, chunked=self._chunked, keep_alive=self.keep_alive))
+        self._chunked = not sized and not self.http10
+        self.keep_alive = self.keep_alive and (sized or self._chunked)
+        connection = connection_line(keep_alive=self.keep_alive, http10=self.http10)
+        self._out(head(status, headers, chunked=self._chunked, connection=connection, http10=self.http10))
 
     def write(self, data: bytes) -> bool:
         """Send a piece of the body. False: wait for `on_writable`."""
@@ -148,7 +157,9 @@ class Http1Exchange(Struct, eq=False):
         self._finish(0)
 
     def push(self, data: bytes) -> None:
-        """Take a piece of the request's body off the wire."""
+        """Take a piece of the request's body off the wire; of one that was answered, nobody wants it."""
+        if self.closed:
+            return
         if self.sink is not None:
             self.sink.on_body(data)
         elif self.parts is not None:
@@ -160,8 +171,21 @@ class Http1Exchange(Struct, eq=False):
     def body_ended(self) -> None:
         """The request's body is complete."""
         self._whole = True
-        if self.sink is not None:
+        if self.sink is not None and not self.closed:
             self.sink.on_body_end()
+
+    def begin_anew(self) -> bool:
+        """Forget who took the body, which is over the limit. False: an answer has begun, and can only be broken off."""
+        if self._started:
+            return False
+        sink, self.sink = self.sink, None
+        if sink is not None:
+            sink.on_peer_gone()
+        if self.ended is not None:
+            self.ended(0, 0)
+            self.ended = None
+        self.parts = None
+        return True
 
     def gone(self) -> None:
         """The connection is lost."""
@@ -190,6 +214,9 @@ class Http1Exchange(Struct, eq=False):
 
     def _finish(self, size: int) -> None:
         self.closed = True
+        if self._full:
+            self._full = False
+            self.wire.link.unstall()
         if self.ended is not None:
             self.ended(self._started, size)
         self.wire.finished(self)

@@ -23,5 +23,6 @@ def head_block(status: int, headers: Sequence[Header]) -> bytes:
 def _plain(status: int, content_type: bytes, size: int) -> bytes:
     fields = [(b":status", b"%d" % status)]
     if status != 204:
-        fields += [(b"content-type", content_type), (b"content-length", b"%d" % size)]
+        fields += [(b"content-type", content_type)] if content_type else []
+        fields.append((b"content-length", b"%d" % size))
     return encode_block(fields)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from noded.calls import Header, Reply
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_HTTP10 = b"HTTP/1.0"
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 _PHRASES[418] = b"I'm a teapot"
@@ -54,28 +55,36 @@ def plain_reply(reply: Reply) -> bytes:
         size = len(body)
         length = _LENGTHS[size] if size < _MOST_LENGTHS else b"%d\r\n" % size
         return b"".join((start, length, name, b": ", value, b"\r\n\r\n", body))
-    return _uncommon(reply, start, keep_alive=True, head_only=False)
+    return _uncommon(reply, start, b"", head_only=False)
 
 
-def reply_bytes(reply: Reply, *, keep_alive: bool, head_only: bool) -> bytes:
+def reply_bytes(reply: Reply, *, keep_alive: bool, head_only: bool, http10: bool = False) -> bytes:
     """A whole answer, framed by content-length."""
-    if keep_alive and not head_only:
+    if keep_alive and not head_only and not http10:
         return plain_reply(reply)
     start = _heads.made.get((reply.status, reply.content_type)) or _make(reply.status, reply.content_type)
-    return _uncommon(reply, start, keep_alive=keep_alive, head_only=head_only)
+    if http10:
+        start = _HTTP10 + start[len(_HTTP10) :]
+    return _uncommon(reply, start, connection_line(keep_alive=keep_alive, http10=http10), head_only=head_only)
 
 
-def head(status: int, headers: Sequence[Header], *, chunked: bool, keep_alive: bool) -> bytes:
-    """The head of a streamed answer; `headers` decide content-length, we add framing, Date and Connection."""
-    lines = [status_line(status), *(b"%b: %b\r\n" % field for field in headers)]
+def head(status: int, headers: Sequence[Header], *, chunked: bool, connection: bytes, http10: bool = False) -> bytes:
+    """The head of a streamed answer; `headers` decide content-length, we add framing, Date and the Connection line."""
+    line = status_line(status)
+    lines = [_HTTP10 + line[len(_HTTP10) :] if http10 else line, *(b"%b: %b\r\n" % field for field in headers)]
     if not any(name == b"date" for name, _ in headers):
         lines.append(_heads.date)
     if chunked:
         lines.append(b"Transfer-Encoding: chunked\r\n")
-    if not keep_alive:
-        lines.append(b"Connection: close\r\n")
-    lines.append(b"\r\n")
+    lines += (connection, b"\r\n")
     return b"".join(lines)
+
+
+def connection_line(*, keep_alive: bool, http10: bool) -> bytes:
+    """Say what becomes of the connection where that is not what the version does anyway (RFC 9112 9.3)."""
+    if http10:
+        return b"Connection: keep-alive\r\n" if keep_alive else b""
+    return b"" if keep_alive else b"Connection: close\r\n"
 
 
 def chunk(data: bytes) -> bytes:
@@ -84,17 +93,15 @@ def chunk(data: bytes) -> bytes:
 
 
 def _make(status: int, content_type: bytes) -> bytes:
-    typed = b"Content-Type: %b\r\nContent-Length: " % content_type
+    typed = b"Content-Type: %b\r\nContent-Length: " % content_type if content_type else b"Content-Length: "
     made = status_line(status) + _heads.date + (b"\r\n" if status == 204 else typed)
     if len(_heads.made) < _MAX_HEADS:
         _heads.made[status, content_type] = made
     return made
 
 
-def _uncommon(reply: Reply, start: bytes, *, keep_alive: bool, head_only: bool) -> bytes:
-    extra = b"".join(b"%b: %b\r\n" % field for field in reply.headers)
-    if not keep_alive:
-        extra += b"Connection: close\r\n"
+def _uncommon(reply: Reply, start: bytes, connection: bytes, *, head_only: bool) -> bytes:
+    extra = b"".join(b"%b: %b\r\n" % field for field in reply.headers) + connection
     if reply.status == 204:
         return start[:-2] + extra + b"\r\n"
     body = b"" if head_only else reply.body

@@ -7,15 +7,14 @@ preface, or always HTTP/2 on the gRPC socket. A peer that does not read is not r
 
 import asyncio
 import logging
-import select
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import trio
 
 from noded.app import App
+from noded.server_wire import Wire, hung_up
 from tenancy.fairness import SLICE_BYTES, Turn, Turns
 from tenancy.identity import Unidentified, allowed, peer_of
 
@@ -29,30 +28,11 @@ HIGH_WRITE_BYTES = 256 << 10
 STALLED_SECONDS = 30.0
 """How long a peer may leave replies unread before it is cut off."""
 HEAD_SECONDS = 10.0
-"""How long a request's head may take to arrive (daprd's read header timeout)."""
-
-
-class Wire(Protocol):
-    """The protocol a connection speaks."""
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes."""
-
-    def lost(self) -> None:
-        """The connection is gone."""
-
-    def drain(self) -> bool:
-        """Take no further request. True when none is under way."""
-
-    def eof(self) -> bool:
-        """The peer sends no more. True when no answer is under way."""
-
-    def writable(self) -> None:
-        """The peer has read what was sent."""
-
-    @property
-    def mid_head(self) -> bool:
-        """Whether part of a request's head has arrived."""
+"""How long a request's head, or an HTTP/2 frame, may take to arrive (daprd's read header timeout)."""
+LINGER_SECONDS = 1.0
+"""How long an answered peer may go on sending before it is cut off; Go waits half a second."""
+MAX_LINGER_BYTES = 256 << 10
+"""What is read and dropped of it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +55,7 @@ class Connection(asyncio.Protocol):
         "_ending",
         "_eof",
         "_in_feed",
+        "_late_bytes",
         "_on_close",
         "_opening",
         "_out",
@@ -85,6 +66,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_turn",
         "_turns",
+        "_unfinished",
         "_unparsed",
         "_wire",
         "_write_paused",
@@ -108,6 +90,8 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._stash: list[bytes] = []
         self._unparsed = 0
+        self._unfinished = 0
+        self._late_bytes = -1  # what came after the last answer; negative: nothing is waited for
         self._stalls = 0
         self._ending = False
         self._eof = False
@@ -128,6 +112,8 @@ class Connection(asyncio.Protocol):
         if self._closed or not self._welcome():
             self._closed = True
             self._transport.abort()
+        else:
+            self._suspect()  # until it says something
 
     def data_received(self, data: bytes) -> None:
         """Feed bytes now, or in the tenant's turn."""
@@ -137,10 +123,12 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer will send no more: keep the connection for what it asked before."""
         self._eof = True
+        if self._late_bytes >= 0:
+            return False
         if self._unparsed or self._stash:
             self._ending = True
             return True
-        if self._wire is None or _hung_up(self._transport.get_extra_info("socket")):
+        if self._wire is None or hung_up(self._transport.get_extra_info("socket")):
             return False
         return not self._wire.eof()
 
@@ -236,6 +224,19 @@ class Connection(asyncio.Protocol):
             self._suspect()  # until the peer has read the rest
             self._transport.close()
 
+    def linger(self) -> None:
+        """As `shut`, for a peer that may still be sending, and may look at an answer only after that."""
+        if self._closed or self._eof or self._transport is None:
+            self.shut()
+            return
+        self._late_bytes = 0
+        self.suspect_since = None
+        self._suspect()
+        if self._out:
+            self._flush()
+        self._closed = True
+        self._transport.write_eof()
+
     def abort(self) -> None:
         """Close now."""
         self._closed = True
@@ -253,6 +254,8 @@ class Connection(asyncio.Protocol):
     def overdue(self, now: float) -> bool:
         """Whether the peer used up its time."""
         limit = STALLED_SECONDS if self._write_paused or self._closed else HEAD_SECONDS
+        if self._late_bytes >= 0 and not self._write_paused:
+            limit = LINGER_SECONDS
         return self.suspect_since is not None and now - self.suspect_since > limit
 
     def _feed_later(self, data: bytes) -> None:
@@ -261,12 +264,19 @@ class Connection(asyncio.Protocol):
             self._stash.append(data)
         elif not self._closed:
             self._open(self._opening + data)
+        elif self._late_bytes >= 0:
+            self._late_bytes += len(data)
+            if self._late_bytes > MAX_LINGER_BYTES:
+                self._transport.pause_reading()
 
     def _settle(self, wire: Wire) -> None:
         """After a slice: what is paused, half a head, or at its end."""
         if self._paused and not self._stalls:
             self._unstash()
         if wire.mid_head:
+            if wire.mid_head != self._unfinished and not self._write_paused:
+                self._unfinished = wire.mid_head
+                self.suspect_since = None
             self._suspect()
         elif self.suspect_since is not None and not self._write_paused and not self._closed:
             self._clear()
@@ -381,16 +391,6 @@ class Listener:
         """Close every connection now."""
         for connection in tuple(self.connections):
             connection.abort()
-
-
-def _hung_up(sock: socket.socket) -> bool:
-    """Whether a peer closed, so that nobody reads an answer; one that only ends its side does. TCP cannot tell.
-
-    Source: poll(2), POLLHUP; unix(7).
-    """
-    poll = select.poll()
-    poll.register(sock.fileno(), 0)
-    return bool(poll.poll(0))
 
 
 def sweep(serving: Serving) -> None:

@@ -1,7 +1,8 @@
 """HTTP/1.1 of one connection: httptools parses, requests go to dispatch, answers leave in the order of the requests.
 
 No IO here: bytes come by `feed`, go by `Link.send`. A request whose body is whole by the end of a read is dispatched
-with it; else it is decided whether its route streams (invocation) or waits for the whole body. Source: RFC 9112.
+with it; else it is decided whether its route streams (invocation) or waits for the whole body. Requests that look like
+earlier ones do not come here: `http1_known.py`. Source: RFC 9112.
 """
 
 from collections import deque
@@ -9,29 +10,39 @@ from collections.abc import Callable
 
 import httptools
 
-from noded.calls import Header, HttpCall
+from noded.calls import Header, HttpCall, Reply
 from noded.http1_exchange import Http1Exchange, Link
+from noded.http1_known import Handler, KnownRequests
 from noded.http_heads import CONTINUE
-from noded.wire.known_heads import KnownHead, is_plain, plain_line, request_line
+from noded.wire.http1_rules import (
+    HEAD_SLACK_BYTES,
+    HEAD_TOO_LARGE,
+    origin_form,
+    refusal,
+    refused,
+    unparsed,
+)
 
-MAX_HEAD_BYTES = 16 << 10
-"""Of a request line and its headers. Go's default with daprd's --read-buffer-size gives some 8 KiB; ours is roomier."""
+READ_BUFFER_BYTES = 4 << 10
+"""Of a request line and its headers, `HEAD_SLACK_BYTES` beyond which are let pass: daprd's --read-buffer-size."""
+MAX_SKIPPED_BYTES = 256 << 10
+"""Of a body that was answered before its end: read and dropped, so that the connection can be kept. Go's figure."""
 MAX_PIPELINED = 64
 """Requests of one connection that may be under way before it is no longer read."""
+_SERVER_WIDE = Reply(200, content_type=b"")
+"""The answer to `OPTIONS *`."""
 
-_NO_HOST = b"400 Bad Request: missing required Host header"
-
-Handler = Callable[[HttpCall], None]
 Decide = Callable[[HttpCall], bool]
 
 
-class Http1Wire:
+class Http1Wire(KnownRequests):
     """The server's side of one HTTP/1.1 connection."""
 
-    def __init__(self, link: Link, handle: Handler, streams: Decide) -> None:
-        self.link = link
-        self.pending: deque[Http1Exchange] = deque()  # in request order; bounded by MAX_PIPELINED
-        self._handle = handle
+    def __init__(
+        self, link: Link, handle: Handler, streams: Decide, read_buffer_bytes: int = READ_BUFFER_BYTES
+    ) -> None:
+        super().__init__(link, handle)
+        self._max_head_bytes = read_buffer_bytes + HEAD_SLACK_BYTES
         self._streams = streams
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
@@ -40,25 +51,19 @@ class Http1Wire:
         self._body_size = 0
         self._head_size = 0
         self._in_body = False
-        self.exchange: Http1Exchange | None = None
-        """Of the request whose body is being streamed."""
-        self.http10: bool | None = None
-        """Whether the peer's first request was HTTP/1.0, which knows no chunks; such a connection is not kept."""
+        self._streamed: HttpCall | None = None
+        """The request whose body is being streamed, of `exchange`."""
+        self._skip_until = 0
+        """Bytes of its body that may come once it was answered, and are dropped; 0: it was not."""
         self._buffering = False
-        self._closing = False
-        """Nothing more is read."""
-        self._last_section = b"\0"  # which no head begins with
-        self._last_known = KnownHead((), 0)
-        """The header section this connection sent last, with the empty line behind it, and what it means."""
-        self._section: bytes | None = None
-        """The header section of the request being parsed, to be remembered if it is plain."""
         self._parsing = False
         """Whether the parser is inside a request: what comes next is not the start of one."""
         self._upgrading = False
         self._stalled = False
         self._keep = True
-        self.mid_head = False
-        """Whether a request has begun whose head is not whole: the peer has a deadline for it."""
+        self._begun = 0
+        self.mid_head = 0
+        """Which request it is whose head is not whole; 0: none. The peer has a deadline for each."""
 
     def feed(self, data: bytes) -> None:
         """Parse a piece of the stream and act on it."""
@@ -76,11 +81,11 @@ class Http1Wire:
         except (httptools.HttpParserUpgrade, httptools.HttpParserError) as stop:
             self._stopped(stop, data)
             return
-        if self._head_size > MAX_HEAD_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large")
+        if self._head_size > self._max_head_bytes:
+            self._refuse(refused(HEAD_TOO_LARGE))
         elif self._in_body and self.exchange is None and not self._buffering and not self._closing:
             self._decide()
-        self.mid_head = self._head_size > 0 and not self._in_body
+        self.mid_head = self._begun if self._head_size and not self._in_body else 0
         if len(self.pending) >= MAX_PIPELINED:
             self._bound()
 
@@ -116,7 +121,7 @@ class Http1Wire:
             return
         while True:
             first = pending.popleft()
-            if not first.keep_alive or self.exchange is first:
+            if not first.keep_alive or (self.exchange is first and not self.skip_rest()):
                 self._close_after()
                 return
             if not pending or not pending[0].release():
@@ -127,11 +132,20 @@ class Http1Wire:
             self._stalled = False
             self.link.unstall()
 
+    def skip_rest(self) -> bool:
+        """Read the rest of an answered request's body and drop it, unless it is known to be much."""
+        call = self._streamed
+        length = None if call is None else call.header(b"content-length")
+        if not self._skip_until and (length is None or int(length) - self._body_size <= MAX_SKIPPED_BYTES):
+            self._skip_until = self._body_size + MAX_SKIPPED_BYTES
+        return self._skip_until > 0 and not self._closing
+
     # What httptools calls, in the order of the stream.
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self._parsing = True
+        self._begun += 1
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request target: a read may end inside it."""
@@ -153,11 +167,16 @@ class Http1Wire:
         self._body_size += len(body)
         self._head_size = 0  # what comes between pieces, and trailers, are bounded as heads are
         if self.exchange is not None:
-            if self._body_size > self.link.app.max_body_bytes:
-                self.exchange.abort()
+            if self._skip_until:
+                if self._body_size > self._skip_until:
+                    self._close_after()
+            elif self._body_size > self.link.app.max_body_bytes:
+                self._overflow(self.exchange)
             self.exchange.push(body)
         elif self._body_size <= self.link.app.max_body_bytes:
             self._body.append(body)
+        elif self._buffering:
+            self._answer_early()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -171,65 +190,8 @@ class Http1Wire:
             self._closing = self._closing or not exchange.keep_alive
             self._reset()
             exchange.body_ended()
-
-    def _feed_known(self, data: bytes) -> bytes:
-        """Serve the requests at the front of `data` whose headers were met before; give what is left."""
-        app = self.link.app
-        find_head, find_line = app.known_heads.find, app.known_lines.find
-        position, end = 0, len(data)
-        while position < end and not self._closing:
-            line_end = data.find(b"\r\n", position)
-            if line_end > 0 and data.startswith(self._last_section, line_end):  # as most of a connection's requests
-                known = self._last_known
-                body = line_end + len(self._last_section)
-            else:
-                stop = data.find(b"\r\n\r\n", position)
-                if stop < 0:
-                    break
-                section = data[line_end:stop]
-                found = find_head(section)
-                if found is None:
-                    self._section = section
-                    break
-                known, body = found, stop + 4
-                self._last_section, self._last_known = data[line_end:body], known
-            after = body + known.body_bytes
-            if after > end or (known.body_bytes and known.body_bytes > app.max_body_bytes):
-                break
-            target_end = line_end - 9
-            last_at = data.rfind(b"/", position, target_end) + 1
-            last = data[last_at:target_end]
-            route = find_line(data[position:last_at])
-            if route is None or not is_plain(last) or data[target_end:line_end] != b" HTTP/1.1":
-                if not self._serve_target(known, data, (position, line_end, body, after)):
-                    break
-                position = after
-                continue
-            exchange = Http1Exchange(self, keep_alive=True, head_only=False)
-            self.pending.append(exchange)
-            path, params, candidate = route.path + last, [*route.params, last.decode()], route.candidate
-            content = data[body:after]
-            call = HttpCall(app, route.method, path, b"", known.headers, content, exchange, known, candidate, params)
-            self._handle(call)
-            position = after
-        return data[position:] if position else data
-
-    def _serve_target(self, known: KnownHead, data: bytes, at: tuple[int, int, int, int]) -> bool:
-        """Serve one request of any target; its line, line's end, body and its end are `at`. False: it is no request."""
-        start, line_end, body, end = at
-        line = request_line(data, start, line_end)
-        if line is None:
-            return False
-        plain = plain_line(data, start, line_end)
-        method, target = line.groups()
-        path, _, query = target.partition(b"?")
-        exchange = Http1Exchange(self, keep_alive=True, head_only=False)
-        call = HttpCall(self.link.app, method, path, query, known.headers, data[body:end], exchange, known)
-        if plain is not None:
-            call.line = plain.group(1)
-        self.pending.append(exchange)
-        self._handle(call)
-        return True
+            if self._closing and exchange.closed and not self.pending:
+                self._close_after()
 
     def _bound(self) -> None:
         """Read no more while too many requests are under way."""
@@ -238,10 +200,7 @@ class Http1Wire:
             self.link.stall()
 
     def _dispatch_whole(self) -> None:
-        if self._closing:
-            return
-        if not self._names_host():
-            self._refuse(_NO_HOST)
+        if self._closing or self._is_refused():
             return
         body = self._body
         whole = b"" if not body else body[0] if len(body) == 1 else b"".join(body)
@@ -250,37 +209,62 @@ class Http1Wire:
         section, self._section = self._section, None
         if self._body_size > len(whole):
             call.too_large = True
-            exchange.keep_alive = False
-        elif section is not None and exchange.keep_alive:
+        elif section is not None and exchange.keep_alive and not exchange.http10:
             self.link.app.known_heads.learn(section, self._headers, self._body_size)
         if not exchange.keep_alive:
             self._closing = True
+        if call.path == b"*":
+            exchange.reply(_SERVER_WIDE)
+        else:
+            self._handle(call)
+
+    def _answer_early(self) -> None:
+        """A body that was being gathered passed the limit: answer now, and see what to do with the rest."""
+        self._body = []
+        self._buffering = False
+        method, exchange = self._begin()
+        call = self._call(method, b"", exchange)
+        call.too_large = True
+        self.exchange, self._streamed = exchange, call
         self._handle(call)
 
-    def _names_host(self) -> bool:
-        """Whether the request says whom it is for, as HTTP/1.1 must (RFC 9112 3.2). Known heads were asked once."""
-        return any(name == b"host" for name, _ in self._headers) or self._parser.get_http_version() == "1.0"
+    def _is_refused(self) -> bool:
+        """Refuse a head that HTTP does not allow. Known heads were asked once."""
+        if self._head_size > self._max_head_bytes and self._head_bytes() > self._max_head_bytes:
+            answer: bytes | None = refused(HEAD_TOO_LARGE)
+        else:
+            answer = refusal(self._parser.get_http_version(), self._url, self._headers)
+        if answer is not None:
+            self._refuse(answer)
+        return answer is not None
+
+    def _head_bytes(self) -> int:
+        """How much of what was read is the head."""
+        lines = sum(len(name) + len(value) + 4 for name, value in self._headers)
+        return len(self._parser.get_method()) + len(self._url) + len("  HTTP/1.1\r\n\r\n") + lines
 
     def _begin(self) -> tuple[bytes, Http1Exchange]:
         parser = self._parser
         method = parser.get_method()
-        if self.http10 is None:
-            self.http10 = parser.get_http_version() == "1.0"
-            self._keep = self._keep and not self.http10
-        exchange = Http1Exchange(
-            self, keep_alive=self._keep and parser.should_keep_alive(), head_only=method == b"HEAD"
-        )
+        keep = self._keep and parser.should_keep_alive()
+        exchange = Http1Exchange(self, keep_alive=keep)
+        exchange.head_only = method == b"HEAD"
+        exchange.http10 = parser.get_http_version() == "1.0"
+        exchange.plain = not exchange.head_only and not exchange.http10
         self.pending.append(exchange)
         return method, exchange
 
     def _call(self, method: bytes, body: bytes, exchange: Http1Exchange) -> HttpCall:
-        path, _, query = self._url.partition(b"?")
+        target = self._url
+        if target[:1] != b"/":
+            self._section = None
+            target = origin_form(target, self._headers)
+        path, _, query = target.partition(b"?")
         return HttpCall(self.link.app, method, path, query, self._headers, body, exchange)
 
     def _decide(self) -> None:
         """The read ended inside a body: stream it if its route does, else gather it."""
-        if not self._names_host():
-            self._refuse(_NO_HOST)
+        if self._is_refused():
             return
         method, exchange = self._begin()
         call = self._call(method, b"", exchange)
@@ -296,7 +280,16 @@ class Http1Wire:
         call.too_large = max(self._body_size, int(length or 0)) > self.link.app.max_body_bytes
         call.body_complete = False
         exchange.parts, self._body = self._body, []
-        self.exchange = exchange
+        self.exchange, self._streamed = exchange, call
+        self._handle(call)
+
+    def _overflow(self, exchange: Http1Exchange) -> None:
+        """A body of unknown length passed the limit: have the request answered for that."""
+        call = self._streamed
+        if call is None or not exchange.begin_anew():
+            exchange.abort()
+            return
+        call.too_large = True
         self._handle(call)
 
     def _reset(self) -> None:
@@ -310,7 +303,8 @@ class Http1Wire:
         self._parsing = False
         self._in_body = False
         if self.exchange is not None or self._buffering:
-            self.exchange = None
+            self.exchange = self._streamed = None
+            self._skip_until = 0
             self._buffering = False
             self.link.slice_bytes = 2048
 
@@ -320,8 +314,8 @@ class Http1Wire:
             self._ignore_upgrade(data[stop.args[0] :])
         elif isinstance(stop, httptools.HttpParserCallbackError):
             raise stop
-        else:
-            self._refuse(_NO_HOST if self._in_body and not self._names_host() else b"400 Bad Request")
+        elif not self._in_body or self.exchange is not None or not self._is_refused():
+            self._refuse(unparsed(str(stop)))
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read on as if no upgrade had been asked for (RFC 9110 7.8); after CONNECT nothing more is HTTP."""
@@ -336,18 +330,15 @@ class Http1Wire:
         fields = b"".join(b"%b: %b\r\n" % field for field in headers if field[0] != b"upgrade")
         self.feed(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, url, fields, rest))
 
-    def _refuse(self, status: bytes) -> None:
+    def _refuse(self, answer: bytes) -> None:
         """Answer what is no HTTP as Go's server does, after the requests before it, and close."""
         if self._closing or self.exchange is not None:
             self._close_after()
             return
         self._closing = True
-        exchange = Http1Exchange(self, keep_alive=False, head_only=False)
+        exchange = Http1Exchange(self, keep_alive=False)
         self.pending.append(exchange)
-        exchange.refuse(
-            b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%b" % (status, len(status), status)
-        )
+        exchange.refuse(answer)
 
     def _end_after_pending(self) -> bool:
         """Serve nothing more, and close after the last answer. True when none is under way."""
@@ -357,5 +348,9 @@ class Http1Wire:
         return not self.pending
 
     def _close_after(self) -> None:
+        """Close; a peer inside a request may be sending it still."""
         self._closing = True
-        self.link.shut()
+        if self._parsing:
+            self.link.linger()
+        else:
+            self.link.shut()

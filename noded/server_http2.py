@@ -9,12 +9,15 @@ from typing import Protocol
 
 from noded.calls import BodySink, Ended, Header, HttpCall, Reply
 from noded.http1_exchange import Link
+from noded.http1_known import Handler
 from noded.http_blocks import head_block, reply_block
-from noded.server_http1 import Decide, Handler
+from noded.server_http1 import Decide
 from noded.wire.http2 import ErrorCode, HeaderBlock, Http2Connection, Http2Limits, encode_block
 
 LIMITS = Http2Limits(max_concurrent_streams=1000, reset_burst=1000)
 """Streams per connection: gRPC clients put all calls on one; daprd (grpc-go) sets no limit."""
+GRPC_LIMITS = Http2Limits(max_concurrent_streams=1000, reset_burst=1000, min_ping_seconds=8.0)
+"""On the gRPC socket, where daprd ends connections whose clients ping more often than that."""
 
 
 class Stream(Protocol):
@@ -63,20 +66,26 @@ OpenGrpc = Callable[["Http2Wire", int, HeaderBlock], Stream | None]
 class Http2Wire:
     """The server's side of one HTTP/2 connection."""
 
-    def __init__(
-        self, link: Link, handle: Handler, streams: Decide, open_grpc: OpenGrpc, now: Callable[[], float]
+    def __init__(  # noqa: PLR0913, PLR0917 - what a connection is made of
+        self,
+        link: Link,
+        handle: Handler,
+        streams: Decide,
+        open_grpc: OpenGrpc,
+        now: Callable[[], float],
+        limits: Http2Limits = LIMITS,
     ) -> None:
         self.link = link
         self.handle = handle
         self.body_streams = streams
-        self.codec = Http2Connection(self, client=False, limits=LIMITS)
+        self.codec = Http2Connection(self, client=False, limits=limits)
         self.streams: dict[int, Stream] = {}
         self._open_grpc = open_grpc
         self._now = now
         self._feeding = False
         self.codec.start()
 
-    mid_head = False
+    mid_head = 0
 
     def feed(self, data: bytes) -> None:
         """Take bytes, act, and send what came of it."""
@@ -85,6 +94,7 @@ class Http2Wire:
             self.codec.feed(data, self._now())
         finally:
             self._feeding = False
+        self.mid_head = self.codec.unfinished
         out = self.codec.take_output()
         if out:
             self.link.send(out)

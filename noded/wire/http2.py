@@ -62,6 +62,10 @@ __all__ = [
 ]
 
 
+MAX_PING_STRIKES = 2
+"""Pings that may come sooner than `Http2Limits.min_ping_seconds` after another; grpc-go's figure."""
+
+
 class Http2Statistics(Struct, frozen=True):
     """One connection at a moment."""
 
@@ -83,7 +87,17 @@ class Http2Connection(HeadReceiver):
     writes the rest, which tells the peer why, and closes. Streams open at that moment are over without `on_reset`.
     """
 
-    __slots__ = ("_needed", "_partial", "_preface_due", "_settings_due")
+    __slots__ = (
+        "_cuts",
+        "_last_ping_at",
+        "_needed",
+        "_partial",
+        "_ping_strikes",
+        "_preface_due",
+        "_sent_at_ping",
+        "_settings_due",
+        "unfinished",
+    )
 
     def __init__(self, events: Http2Events, *, client: bool, limits: Http2Limits = DEFAULT_LIMITS) -> None:
         super().__init__(events, client=client, limits=limits)
@@ -91,6 +105,12 @@ class Http2Connection(HeadReceiver):
         self._needed = 0  # bytes that complete the frame in `_partial`
         self._preface_due = not client
         self._settings_due = True
+        self._cuts = 0
+        self.unfinished = 0
+        """Which frame, or header block, has come in part; 0: none. Each has its number."""
+        self._last_ping_at = float("-inf")
+        self._ping_strikes = 0
+        self._sent_at_ping = (0, 0)
 
     def start(self) -> None:
         """Queue what opens the connection: preface (client), SETTINGS, and the connection's window."""
@@ -143,6 +163,9 @@ class Http2Connection(HeadReceiver):
                 return
             data = bytes(self._partial)
             self._partial.clear()
+            self.unfinished = 0
+        elif self.unfinished:
+            self.unfinished = 0
         try:
             used = self._receive(data)
         except ConnectionFault as fault:
@@ -150,8 +173,14 @@ class Http2Connection(HeadReceiver):
         except HpackError as error:
             self._close(ConnectionFault(ErrorCode.COMPRESSION_ERROR, str(error)))
         else:
-            if used < len(data):
-                self._partial += data[used:]
+            if used < len(data) or self._block_stream_id:
+                self._cut(data[used:])
+
+    def _cut(self, rest: bytes) -> None:
+        """What was read ended inside a frame or a header block."""
+        self._partial += rest
+        self._cuts += 1
+        self.unfinished = self._cuts
 
     def _close(self, fault: ConnectionFault) -> None:
         self.closed = True
@@ -242,6 +271,7 @@ class Http2Connection(HeadReceiver):
             if not growth:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
             self._send_window += growth
+            self._ping_strikes = 0  # it is given for what was sent
             if self._send_window > LARGEST_WINDOW_BYTES:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "connection window overflow")
             if self._backlogged:
@@ -283,7 +313,24 @@ class Http2Connection(HeadReceiver):
             self._unanswered_pings = 0
             return
         self._controls.spend(self._now, "PING frames")
+        if self._limits.min_ping_seconds:
+            self._judge_ping()
         self._append_control(encode_frame(PING, ACK, 0, payload))
+
+    def _judge_ping(self) -> None:
+        """Count pings that come too soon, as long as no stream was opened and nothing was sent between them.
+
+        Source: grpc-go, keepalive enforcement.
+        """
+        moved = (self._highest_id, self._send_window)
+        if moved != self._sent_at_ping:
+            self._sent_at_ping = moved
+            self._ping_strikes = 0
+        elif self._now - self._last_ping_at < self._limits.min_ping_seconds:
+            self._ping_strikes += 1
+        self._last_ping_at = self._now
+        if self._ping_strikes > MAX_PING_STRIKES:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings")
 
     def _receive_reset(self, stream_id: int, payload: bytes) -> None:
         error_code = decode_word(payload)

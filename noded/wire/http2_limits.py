@@ -32,6 +32,8 @@ class Http2Limits(Struct, frozen=True):
     control_burst: int = 1000
     """PING, SETTINGS, PRIORITY, empty and unknown frames in a row, with no request and no data between them."""
     controls_per_second: float = 33.0
+    min_ping_seconds: float = 0.0
+    """Between two PINGs with nothing sent in between; who pings faster is cut off. 0: no matter."""
     max_control_output: int = 1000
     """Answers to PING and SETTINGS, and resets, waiting to be taken from the codec; nghttp2 allows 1000."""
 

@@ -31,6 +31,7 @@ class RecordingLink:
     sent: bytearray = field(default_factory=bytearray)
     stalls: int = 0
     shut_down: bool = False
+    lingers: bool = False
     aborted: bool = False
     slow: bool = False
     """Whether the peer reads slowly."""
@@ -49,6 +50,9 @@ class RecordingLink:
 
     def shut(self) -> None:
         self.shut_down = True
+
+    def linger(self) -> None:
+        self.lingers = self.shut_down = True
 
     def abort(self) -> None:
         self.aborted = True

@@ -3,7 +3,8 @@
 import pytest
 
 from noded.calls import HttpCall, Reply
-from noded.server_http1 import MAX_HEAD_BYTES
+from noded.server_http1 import READ_BUFFER_BYTES
+from noded.wire.http1_rules import HEAD_SLACK_BYTES
 from tests.wire.recording_link import MAX_BODY_BYTES, PIECES, Rig, echo, pieces
 
 pytestmark = pytest.mark.parametrize("how", PIECES)
@@ -71,21 +72,34 @@ def test_the_answer_to_head_has_a_length_and_no_body(how: str) -> None:
     "head",
     [
         b"GET /a HTTP/1.0\r\n",
-        b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n",
         b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n",
     ],
-    ids=["1.0", "1.0 keep-alive", "close"],
+    ids=["1.0", "close"],
 )
 def test_the_connection_closes_after_the_answer_where_it_is_not_kept(head: bytes, how: str) -> None:
-    """Connection: close, and HTTP/1.0, end the connection after the answer, which says so; what follows is unread."""
+    """Connection: close, and HTTP/1.0, end the connection after the answer; what follows is unread."""
     for rig in served(head + b"\r\n" + GET, how):
         (answer,) = rig.answers()
-        assert answer.headers[b"connection"] == b"close"
+        assert rig.out.startswith(b"HTTP/1.0" if b"1.0" in head else b"HTTP/1.1")
+        assert answer.headers.get(b"connection") == (None if b"1.0" in head else b"close")
         assert len(rig.calls) == 1
         assert rig.link.shut_down
 
 
-@pytest.mark.parametrize("junk", [b"garbage\r\n\r\n", b"FOO / HTTP/1.1\r\n\r\n", b"GET / HTTP/9.1\r\n\r\n", b"\0\0\0"])
+def test_http_1_0_is_kept_where_it_asks_for_that(how: str) -> None:
+    """Keep-alive is asked for and granted by a header; the answer is of the version that asked."""
+    old = b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    for rig in served(old + old + GET, how):
+        one, two, three = rig.answers()
+        assert (one.headers[b"connection"], two.headers[b"connection"]) == (b"keep-alive", b"keep-alive")
+        assert b"connection" not in three.headers
+        assert rig.out.count(b"HTTP/1.0 200 OK") == 2
+        assert not rig.link.shut_down
+
+
+@pytest.mark.parametrize(
+    "junk", [b"garbage\r\n\r\n", b"FOO / HTTP/1.1\r\n\r\n", b"GET /%2 HTTP/1.1\r\n\r\n", b"\0\0\0"]
+)
 def test_what_is_no_http_is_answered_400_after_the_requests_before_it(junk: bytes, how: str) -> None:
     """A peer's garbage ends its connection, not the answers it was owed."""
     for rig in served(GET + junk, how):
@@ -118,7 +132,7 @@ def test_a_body_with_length_and_chunks_at_once_is_refused(how: str) -> None:
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_a_body_over_the_limit_is_told_to_the_handler_and_not_kept(how: str, framing: str) -> None:
-    """The handler is given `too_large` and answers; the connection closes after that."""
+    """The handler is given `too_large` and answers; what little is left of the body is dropped."""
     body = b"x" * (MAX_BODY_BYTES + 1)
     framed = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if framing == "chunked" else body
     field = b"Transfer-Encoding: chunked" if framing == "chunked" else b"Content-Length: %d" % len(body)
@@ -132,9 +146,10 @@ def test_a_body_over_the_limit_is_told_to_the_handler_and_not_kept(how: str, fra
             rig.feed(piece)
         (answer,) = rig.answers()
         assert answer.status == 400
-        assert answer.headers[b"connection"] == b"close"
+        assert len(rig.calls) == 1
         assert len(rig.calls[0].body) <= MAX_BODY_BYTES
-        assert rig.link.shut_down
+        rig.feed(GET)
+        assert [each.status for each in rig.answers()] == [400, 200]
 
 
 def test_a_body_of_exactly_the_limit_is_served(how: str) -> None:
@@ -153,13 +168,13 @@ def test_a_body_of_exactly_the_limit_is_served(how: str) -> None:
 @pytest.mark.parametrize(
     "start",
     [
-        b"GET /" + b"a" * (2 * MAX_HEAD_BYTES),
-        b"GET / HTTP/1.1\r\nX: " + b"a" * (2 * MAX_HEAD_BYTES),
-        b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * MAX_HEAD_BYTES,
-        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: " + b"a" * (2 * MAX_HEAD_BYTES),
-        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;e=" + b"a" * (2 * MAX_HEAD_BYTES),
+        b"GET /" + b"a" * (2 * READ_BUFFER_BYTES),
+        b"GET / HTTP/1.1\r\nX: " + b"a" * (2 * READ_BUFFER_BYTES),
+        b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * READ_BUFFER_BYTES,
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: " + b"a" * (2 * READ_BUFFER_BYTES),
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;e=" + b"a" * (2 * READ_BUFFER_BYTES),
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
-        + b"T: 1\r\n" * (MAX_HEAD_BYTES * 6),
+        + b"T: 1\r\n" * (READ_BUFFER_BYTES * 6),
     ],
     ids=["target", "header", "headers", "trailer", "chunk extension", "trailers"],
 )
@@ -297,3 +312,72 @@ def test_a_request_that_names_no_host_is_refused(how: str) -> None:
             assert not rig.calls
             assert [answer.status for answer in rig.answers()] == [400]
             assert rig.link.shut_down
+
+
+REFUSED = {
+    "no such version": (b"GET / HTTP/9.1\r\nHost: h\r\n\r\n", b"505 HTTP Version Not Supported"),
+    "version 2 without its preface": (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", b"505 HTTP Version Not Supported"),
+    "version 0.9": (b"GET / HTTP/0.9\r\n\r\n", b"400 Bad Request"),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", b"400 Bad Request"),
+    "a host with a space": (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", b"400 Bad Request: malformed Host header"),
+    "half an escape": (b"GET /a%2 HTTP/1.1\r\nHost: h\r\n\r\n", b"400 Bad Request"),
+    "coding": (
+        b"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"501 Not Implemented",
+    ),
+    "no coding": (b"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity\r\n\r\n", b"501 Not Implemented"),
+    "an expectation": (b"PUT / HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n", b"417 Expectation Failed"),
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_a_head_that_http_does_not_allow_is_refused_as_go_does(wrong: str, how: str) -> None:
+    """No handler runs, the answer says why in Go's words, and the connection ends."""
+    request, said = REFUSED[wrong]
+    for rig in served(GET + request + GET, how):
+        assert len(rig.calls) == 1
+        good, refused = rig.out.split(b"\r\n\r\n", 1)[0], rig.out.rpartition(b"HTTP/1.1 ")[2]
+        assert good.startswith(b"HTTP/1.1 200 OK")
+        assert refused.startswith(said)
+        assert b"\r\nConnection: close\r\n" in refused
+        assert rig.link.shut_down
+
+
+def test_a_bad_escape_in_a_query_is_the_handlers_matter(how: str) -> None:
+    """Only the path must be decodable; Go leaves out what it cannot decode of a query."""
+    for rig in served(b"GET /a?b=%zz HTTP/1.1\r\nHost: h\r\n\r\n" * 2, how):
+        assert [call.query for call in rig.calls] == [b"b=%zz"] * 2
+
+
+def test_an_absolute_target_is_its_path_at_its_own_host(how: str) -> None:
+    """A server must take the absolute form; its host counts, not the header's (RFC 9112 3.2.2)."""
+    absolute = b"GET http://other:80/a?x=1 HTTP/1.1\r\nHost: h\r\n\r\n"
+    bare = b"GET http://other HTTP/1.1\r\nHost: h\r\n\r\n"
+    for rig in served(absolute + bare + GET, how):
+        first, second, third = rig.calls
+        assert (first.path, first.query, first.header(b"host")) == (b"/a", b"x=1", b"other:80")
+        assert (second.path, second.header(b"host")) == (b"/", b"other")
+        assert third.header(b"host") == b"h"
+
+
+def test_options_of_the_whole_server_are_none(how: str) -> None:
+    """`OPTIONS *` is answered by the server itself: 200 with no body."""
+    for rig in served(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n" + GET, how):
+        nothing, after = rig.answers()
+        assert (nothing.status, nothing.body, nothing.headers[b"content-length"]) == (200, b"", b"0")
+        assert b"content-type" not in nothing.headers
+        assert (after.status, len(rig.calls)) == (200, 1)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_head_may_be_as_long_as_the_read_buffer_and_go_s_slack(over: int, how: str) -> None:
+    """One byte more is refused with 431."""
+    bare = b"GET / HTTP/1.1\r\nHost: h\r\nX: \r\n\r\n"
+    fill = READ_BUFFER_BYTES + HEAD_SLACK_BYTES - len(bare) + over
+    request = bare.replace(b"X: ", b"X: " + b"a" * fill)
+    cuttings = pieces(request, how)
+    for cutting in cuttings[:: max(1, len(cuttings) // 20)]:
+        rig = Rig(echo)
+        for piece in cutting:
+            rig.feed(piece)
+        assert [answer.status for answer in rig.answers()] == [431 if over else 200]
