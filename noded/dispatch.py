@@ -105,9 +105,7 @@ class Dispatcher:
         else:
             self._wait(call, candidate, running, waits_for, since)
 
-    def _wait(
-        self, call: HttpCall, candidate: Candidate, running: Running, waits_for: object, since: float
-    ) -> None:
+    def _wait(self, call: HttpCall, candidate: Candidate, running: Running, waits_for: object, since: float) -> None:
         if isinstance(waits_for, Completion):
             waits_for.on_done(partial(self._step, call, candidate, running, since))
             return

@@ -162,9 +162,7 @@ class ProxyCall:
         "wire",
     )
 
-    def __init__(
-        self, proxying: Proxying, wire: Http2Wire, stream_id: int, proxied: Proxied, peer: Peer
-    ) -> None:
+    def __init__(self, proxying: Proxying, wire: Http2Wire, stream_id: int, proxied: Proxied, peer: Peer) -> None:
         """It was admitted by the caller's gate, and leaves it when it is done."""
         app = wire.link.app
         self.wire = wire

@@ -14,8 +14,27 @@ def peer_between(caller: App, callee: App) -> Peer:
     )
 
 
-def answered(peer: Peer, caller: App, use: CallUse, sizes: tuple[int, int], since: float) -> None:
-    """Count an answered call, (bytes sent, bytes received), that began then and ends now."""
-    usage = caller.tenant.usage
-    sent, received = sizes
-    peer.calls.cell(use).add(received, sent, (usage.time.now - since) * 1000, usage.bounds_ms)
+class PeerCall:
+    """One call from an app to another, from its beginning."""
+
+    __slots__ = ("_peer", "_sent", "_since", "_usage")
+
+    def __init__(self, caller: App, peer: Peer, sent: int) -> None:
+        """Begin it; `sent`: bytes of its body, as far as they are known."""
+        self._usage = usage = caller.tenant.usage
+        self._peer = peer
+        self._sent = sent
+        self._since = usage.time.now
+        peer.begun += 1
+
+    def answered_http(self, verb: bytes, status: int, received: int) -> None:
+        """Count what it came to, of a call to an HTTP app. The clock is read."""
+        usage, peer = self._usage, self._peer
+        cell = peer.http.get((verb, status)) or peer.http_cell(verb, status)
+        cell.add(received, self._sent, (usage.time.tick() - self._since) * 1000, usage.bounds_ms)
+
+    def answered_grpc(self, path: bytes, code: int, received: int) -> None:
+        """Count what it came to, of a call to a gRPC app. The clock is read."""
+        usage = self._usage
+        cell = self._peer.calls.cell(CallUse(path, code))
+        cell.add(received, self._sent, (usage.time.tick() - self._since) * 1000, usage.bounds_ms)

@@ -66,12 +66,12 @@ class StateUse(NamedTuple):
 
 
 class TopicUse(NamedTuple):
-    """A key of `Usage.published` and `Usage.received`."""
+    """A key of what is counted by topic."""
 
     pubsub: str
     topic: str
     outcome: tuple[str, ...]
-    """Published: ("true",) or ("false",). Received: process_status and status."""
+    """Published: ("true",) or ("false",). Taken: a method. Received: process_status and status."""
 
 
 class CallUse(NamedTuple):
@@ -80,7 +80,7 @@ class CallUse(NamedTuple):
     method: bytes
     """HTTP's verb, or gRPC's path."""
     status: int
-    """HTTP's, or gRPC's code; 0 over HTTP: there was no answer."""
+    """HTTP's, 500 where there was no answer; or gRPC's code."""
     streaming: bool = False
     path: str = ""
     """Of HTTP, where it is one of Dapr's own."""
@@ -89,15 +89,22 @@ class CallUse(NamedTuple):
 class Peer:
     """Calls from one app to another, counted once for both."""
 
-    __slots__ = ("begun", "begun_streams", "calls", "name", "namespace")
+    __slots__ = ("begun", "begun_streams", "calls", "http")
 
-    def __init__(self, namespace: str, name: str) -> None:
-        self.namespace = namespace
-        self.name = name
+    def __init__(self) -> None:
         self.begun = 0
         """Unary calls sent on."""
         self.begun_streams = 0
         self.calls: Tally[CallUse] = Tally(CallUse(b"", 0))
+        self.http: dict[tuple[bytes, int], Cell] = {}
+        """{(verb, status): the cell of it in `calls`}; one that is not in it is to be asked for by `http_cell`."""
+
+    def http_cell(self, verb: bytes, status: int) -> Cell:
+        """The cell of calls over HTTP that ended so."""
+        cell = self.calls.cell(CallUse(verb, status))
+        if len(self.http) < MOST:
+            self.http[verb, status] = cell
+        return cell
 
 
 class Totals(NamedTuple):
@@ -131,6 +138,7 @@ class Usage:
         "received",
         "refusals",
         "state",
+        "taken",
         "time",
     )
 
@@ -154,7 +162,10 @@ class Usage:
         self.published: Tally[TopicUse] = Tally(TopicUse(OTHER, OTHER, ("true",)))
         self.bulk_published: Tally[TopicUse] = Tally(TopicUse(OTHER, OTHER, ("true",)))
         """Batches."""
+        self.taken: Tally[TopicUse] = Tally(TopicUse(OTHER, OTHER, ("POST",)))
+        """Events that the app took, by the method it is called by; each is a call too, answered with 200 or OK."""
         self.received: Tally[TopicUse] = Tally(TopicUse(OTHER, OTHER, ("", "")))
+        """All other events."""
         self.bulk_received: Tally[TopicUse] = Tally(TopicUse(OTHER, OTHER, ("",)))
         """Batches."""
         self.bulk_events: Tally[TopicUse] = Tally(TopicUse(OTHER, OTHER, ("",)))
@@ -206,7 +217,7 @@ def peer_of(caller: Usage, named: tuple[str, str], callee: Usage, caller_named: 
 
     It outlives either: who is attached anew goes on counting where the other stands.
     """
-    peer = caller.callees.get(named) or callee.callers.get(caller_named) or Peer("", "")
+    peer = caller.callees.get(named) or callee.callers.get(caller_named) or Peer()
     if len(caller.callees) < MOST:
         caller.callees.setdefault(named, peer)
     if len(callee.callers) < MOST:

@@ -85,42 +85,37 @@ class PublishUse:
 class Reception:
     """Events of one subscription, and the calls that bring them to the app."""
 
-    __slots__ = ("_name", "_topic", "_usage", "acked", "answered_well", "time")
+    __slots__ = ("_bounds_ms", "_name", "_taken", "_topic", "_usage", "time")
 
-    def __init__(self, usage: Usage, pubsub: str, topic: str) -> None:
+    def __init__(self, usage: Usage, pubsub: str, topic: str, method: str = "POST") -> None:
+        """Begin with none; `method` is HTTP's verb or gRPC's path, by which the app is called."""
         self._usage = usage
+        self._bounds_ms = usage.bounds_ms
         self._name = pubsub
         self._topic = topic
         self.time = usage.time
-        self.acked = self._cell(SUCCESS, SUCCESS)
-        """Of events that the app took."""
-        self.answered_well = usage.calls.cell(CallUse(b"POST", 200))
-        """Of HTTP calls answered with 200."""
+        self._taken = usage.taken.cell(TopicUse(pubsub, topic, (method,)))
+
+    def taken(self, sent: int, received: int, since: float) -> None:
+        """Count an event that the app took, with the plain answer that most have: 200, or OK. The clock is read."""
+        self._taken.add(received, sent, (self.time.tick() - since) * 1000, self._bounds_ms)
 
     def came_to(self, process_status: str, status: str, since: float) -> None:
-        """Count an event by what became of it; since when the app had it, or now."""
-        cell = self.acked if status is SUCCESS and process_status is SUCCESS else self._cell(process_status, status)
+        """Count an event by what became of it otherwise; the app has had it since then."""
+        cell = self._usage.received.cell(TopicUse(self._name, self._topic, (process_status, status)))
         cell.count += 1
-        self.took(cell, since)
+        cell.took((self.time.now - since) * 1000, self._bounds_ms)
 
     def called(self, use: CallUse, sent: int, received: int, since: float) -> None:
-        """Count a call to the app that brought an event, or several."""
-        milliseconds = (self.time.now - since) * 1000
-        self._usage.calls.cell(use).add(sent, received, milliseconds, self._usage.bounds_ms)
-
-    def took(self, cell: Cell, since: float) -> None:
-        """Say that what a cell counted last began then."""
-        cell.took((self.time.now - since) * 1000, self._usage.bounds_ms)
+        """Count a call that brought one event or several, but is not counted as `taken`. The clock is read."""
+        self._usage.calls.cell(use).add(received, sent, (self.time.tick() - since) * 1000, self._bounds_ms)
 
     def batch(self, since: float) -> None:
         """Count a batch that the app was given then."""
         cell = self._usage.bulk_received.cell(TopicUse(self._name, self._topic, ("",)))
         cell.count += 1
-        self.took(cell, since)
+        cell.took((self.time.now - since) * 1000, self._bounds_ms)
 
     def in_batch(self, process_status: str) -> None:
         """Count one event of a batch."""
         self._usage.bulk_events.cell(TopicUse(self._name, self._topic, (process_status.upper(),))).count += 1
-
-    def _cell(self, process_status: str, status: str) -> Cell:
-        return self._usage.received.cell(TopicUse(self._name, self._topic, (process_status, status)))

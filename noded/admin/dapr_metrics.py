@@ -13,6 +13,7 @@ from noded.errors import Grpc
 from noded.routes import FACES
 from tenancy.accounting import STATUS_BITS, CallUse, Peer, Usage
 from tenancy.tally import Cell, Tally
+from tenancy.use import SUCCESS
 
 _CODES: Final = {
     Grpc.OK: "OK",
@@ -99,6 +100,12 @@ class AppSeries:
         self._called(self._usage.calls)
         for peer in list(self._usage.callers.values()):
             self._called(peer.calls)
+        for topic, cell in list(self._usage.taken.cells.items()):
+            method = topic.outcome[0]
+            if method.startswith("/"):
+                self._called_grpc(CallUse(method.encode(), 0), cell)
+            else:
+                self._called_http(CallUse(method.encode(), 200), cell)
 
     def _called(self, calls: Tally[CallUse]) -> None:
         for use, cell in list(calls.cells.items()):
@@ -109,11 +116,10 @@ class AppSeries:
 
     def _called_http(self, use: CallUse, cell: Cell) -> None:
         verb = _text(use.method) if self._by_verb else ""
-        if use.status:
-            labels = (verb, use.path, str(use.status))
-            self._series.count(dapr.CALLS, self._owner, labels, cell.count)
-            self._times(dapr.CALL_LATENCY, labels, cell)
-            self._series.sizes(dapr.CALL_RECEIVED, self._owner, (), _in(cell))
+        labels = (verb, use.path, str(use.status))
+        self._series.count(dapr.CALLS, self._owner, labels, cell.count)
+        self._times(dapr.CALL_LATENCY, labels, cell)
+        self._series.sizes(dapr.CALL_RECEIVED, self._owner, (), _in(cell))
         self._series.sizes(dapr.CALL_SENT, self._owner, (verb, use.path, ""), _out(cell))
 
     def _called_grpc(self, use: CallUse, cell: Cell) -> None:
@@ -144,6 +150,10 @@ class AppSeries:
                 self._series.count(counted, self._owner, labels, cell.count)
                 if timed is not None:
                     self._times(timed, labels, cell)
+        for topic, cell in list(usage.taken.cells.items()):
+            taken = (topic.pubsub, topic.topic, SUCCESS, SUCCESS)
+            self._series.count(dapr.RECEIVED, self._owner, taken, cell.count)
+            self._times(dapr.RECEIVED_LATENCY, taken, cell)
 
     # Between apps.
 

@@ -26,8 +26,10 @@ from noded.calls import Exchange, Header, HttpCall, Reply
 from noded.channel_contract import AppChannel, ChannelError
 from noded.channel_exchange import NO_DEADLINE, AppCall, AppRequest, framing_of
 from noded.errors import DIRECT_INVOKE, DIRECT_INVOKE_NO_APP_ID, ApiError
+from noded.peers import PeerCall, peer_between
 from noded.tracecontext import new_traceparent
 from noded.wire.http1 import MalformedRequest, header_lines
+from tenancy.accounting import Peer
 
 ANSWER_SECONDS = 3600.0
 """How long the callee may take to begin its answer. daprd has no limit; a caller that leaves ends it sooner."""
@@ -36,6 +38,8 @@ VERBS = frozenset((b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"
 """Every verb but CONNECT (dapr.proto.common.v1.HTTPExtension.Verb)."""
 
 _NO_BODY = (204, 304)
+NO_ANSWER = 500
+"""The status that a call without an answer is counted by, as in daprd."""
 _GRPC_ERROR = "rpc error: code = {code} desc = {text}"
 """How daprd words what another app's sidecar answered."""
 
@@ -77,7 +81,7 @@ def _pass(call: HttpCall, passage: "Passage", method: bytes, lines: bytes) -> No
         traceparent,
     )
     request = AppRequest(call.method, b"", (), call.body, None, head)
-    Invocation(call, passage.named, passage.callee, traceparent).send(passage.channel, request)
+    Invocation(call, passage.named, passage.callee, traceparent, passage.peer).send(passage.channel, request)
 
 
 def _begin_anew(call: HttpCall, headers: RequestHeaders) -> None:
@@ -102,7 +106,7 @@ def _begin_anew(call: HttpCall, headers: RequestHeaders) -> None:
         request = AppRequest(call.method, path, forwarded, call.body)
     else:
         request = AppRequest(call.method, path, forwarded, None, None if length is None else int(length))
-    Invocation(call, target.app, callee, traceparent).send(channel, request)
+    Invocation(call, target.app, callee, traceparent, peer_between(call.app, callee)).send(channel, request)
 
 
 def resolve(caller: App, target: Target, verb: bytes) -> tuple[bytes, App, AppChannel]:
@@ -152,6 +156,8 @@ class Passage(Struct, frozen=True):
     """The Host header's line."""
     identity: bytes
     """The lines of `identity_headers`."""
+    peer: Peer
+    """Counts the calls."""
 
 
 def _remember(caller: App, named: str, callee: App, channel: AppChannel) -> None:
@@ -160,7 +166,7 @@ def _remember(caller: App, named: str, callee: App, channel: AppChannel) -> None
         host = header_lines([(b"host", channel.host)])
         identity = header_lines(identity_headers(caller, callee))
         key = (caller, PLAIN_PREFIX + named.encode())
-        caller.node.passages[key] = Passage(named, callee, channel, host, identity)
+        caller.node.passages[key] = Passage(named, callee, channel, host, identity, peer_between(caller, callee))
 
 
 class Invocation:
@@ -172,9 +178,12 @@ class Invocation:
     _upstream: AppCall | None = None
     _body_paused = False
     _started = False
+    _status = NO_ANSWER
+    _received = 0
 
-    def __init__(self, call: HttpCall, named: str, callee: App, traceparent: bytes) -> None:
+    def __init__(self, call: HttpCall, named: str, callee: App, traceparent: bytes, peer: Peer) -> None:
         self._call = call
+        self._count = PeerCall(call.app, peer, len(call.body))
         self._caller: Exchange = call.exchange
         self._callee = callee
         self._named = named
@@ -214,6 +223,7 @@ class Invocation:
 
     def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Pass a whole answer on."""
+        self._count.answered_http(self._call.method, status, len(body))
         answer = answer_headers(self._upstream, headers)
         self._finish()
         content_type = answer.content_type
@@ -229,6 +239,7 @@ class Invocation:
     def on_head(self, status: int, headers: list[Header]) -> None:
         """Pass the head on; pieces follow."""
         self._started = True
+        self._status = status
         if self._upstream is None:
             return
         self._upstream.deadline = NO_DEADLINE
@@ -239,16 +250,19 @@ class Invocation:
 
     def on_piece(self, piece: bytes) -> None:
         """Pass a piece on; the callee is not read while the caller takes it slowly."""
+        self._received += len(piece)
         if not self._caller.write(piece) and self._upstream is not None:
             self._upstream.pause()
 
     def on_end(self) -> None:
         """The answer is whole."""
+        self._count.answered_http(self._call.method, self._status, self._received)
         self._finish()
         self._caller.end()
 
     def on_error(self, error: ChannelError) -> None:
         """Tell the caller, or break off an answer that has begun."""
+        self._count.answered_http(self._call.method, NO_ANSWER, self._received)
         self._finish()
         if self._started:
             self._caller.abort()
@@ -266,6 +280,7 @@ class Invocation:
     def on_peer_gone(self) -> None:
         """Nobody waits for the answer."""
         if self._upstream is not None:
+            self._count.answered_http(self._call.method, NO_ANSWER, self._received)
             self._upstream.abort()
 
     def _finish(self) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from noded.api import invoke_grpc_app
-from noded.api.invoke import ANSWER_SECONDS, channel_failed, resolve
+from noded.api.invoke import ANSWER_SECONDS, NO_ANSWER, channel_failed, resolve
 from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
 from noded.api.invoke_identity import find_grpc_app, identity_headers
 from noded.api.invoke_target import Target
 from noded.calls import GrpcCall, Header
 from noded.channel_contract import AppResponse, ChannelError
 from noded.errors import DIRECT_INVOKE, ERROR_INFO, INVOKED_APP_ANSWERED, ApiError
+from noded.peers import PeerCall, peer_between
 from noded.proto import common_pb2, invoke_pb2
 from noded.status import grpc_from_http, http_phrase
 from noded.tracecontext import new_traceparent
@@ -76,10 +77,14 @@ async def invoke_service(call: GrpcCall, request: invoke_pb2.InvokeServiceReques
     headers = _request_headers(call, message.content_type)
     headers += identity_headers(call.app, callee)
     seconds = ANSWER_SECONDS if call.deadline is None else call.deadline - channel.now()
+    body = message.data.value
+    count = PeerCall(call.app, peer_between(call.app, callee), len(body))
     try:
-        answer = await channel.call(verb, path, headers, message.data.value, seconds)
+        answer = await channel.call(verb, path, headers, body, seconds)
     except ChannelError as error:
+        count.answered_http(verb, NO_ANSWER, 0)
         raise channel_failed(call.app, callee, request.id, error) from error
+    count.answered_http(verb, answer.status, len(answer.body))
     return _response(call, answer)
 
 

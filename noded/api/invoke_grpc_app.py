@@ -22,6 +22,7 @@ from noded.channel_grpc import GrpcAnswer
 from noded.dispatch import as_api_error, error_reply
 from noded.errors import DIRECT_INVOKE, INVOKED_APP_ANSWERED, MALFORMED_RESPONSE, ApiError, Grpc
 from noded.lanes import step
+from noded.peers import PeerCall, peer_between
 from noded.proto import common_pb2, invoke_pb2
 from noded.status import HTTP_BY_GRPC
 from noded.tracecontext import new_traceparent
@@ -218,7 +219,11 @@ async def _on_invoke(
 ) -> GrpcAnswer:
     assert callee.grpc_channel is not None
     identified = [*metadata, *identity_headers(caller, callee)]
-    return await callee.grpc_channel.call(ON_INVOKE, message.SerializeToString(), identified, ANSWER_SECONDS)
+    payload = message.SerializeToString()
+    count = PeerCall(caller, peer_between(caller, callee), len(payload))
+    answer = await callee.grpc_channel.call(ON_INVOKE, payload, identified, ANSWER_SECONDS)
+    count.answered_grpc(ON_INVOKE, answer.status.code, len(answer.message))
+    return answer
 
 
 def _response(answer: GrpcAnswer) -> common_pb2.InvokeResponse:

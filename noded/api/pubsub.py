@@ -54,10 +54,17 @@ async def publish(app: App, publication: Publication) -> None:
     if not binding.scopes.may_publish(topic):
         error = f"topic {topic} is not allowed for app id {app.app_id}"
         raise about_topic(errors.PUBSUB_FORBIDDEN, publication, error, app_id=app.app_id)
+    use = binding.use
+    since = use.time.now
     try:
         await binding.broker.publish(binding.names.topic(topic), _message(publication, data))
     except ComponentError as error:
+        use.failed(topic, since)
         raise about_topic(errors.PUBSUB_PUBLISH, publication, str(error)) from error
+    published = use.topics.get(topic) or use.topic(topic)
+    published.count += 1
+    if use.time.now is not since:
+        use.took(published, since)
 
 
 def _message(publication: Publication, data: bytes) -> Message:

@@ -84,6 +84,7 @@ async def publish_bulk(app: App, request: Publication, entries: Sequence[Entry])
         error = f"topic {topic} is not allowed for app id {app.app_id}"
         raise about_topic(errors.PUBSUB_FORBIDDEN, request, error, app_id=app.app_id)
     failed = []
+    since = binding.use.time.now
     name = binding.names.topic(topic)
     for at, message in enumerate(messages, 1):
         try:
@@ -92,6 +93,7 @@ async def publish_bulk(app: App, request: Publication, entries: Sequence[Entry])
             failed.append(FailedEntry(entries[at - 1].entry_id, str(error)))
         if at % SLICE_EVENTS == 0:
             await _give_way()
+    binding.use.batch(topic, since, success=not failed)
     return failed
 
 

@@ -25,7 +25,9 @@ from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliver import is_raw
 from noded.runtime.deliveries import Deliveries, run
 from noded.runtime.events import Event, NotAnEvent
+from noded.runtime.reception import batch_judged
 from noded.runtime.routes import Routes
+from tenancy.use import Reception
 
 EVENT_TYPE = "com.dapr.event.sent.bulk"
 """The type of a batch."""
@@ -71,8 +73,8 @@ class BulkSubscription:
     """One topic's consumer at the broker, for an app that takes batches."""
 
     __slots__ = (
-        "_await_seconds", "_binding", "_bytes", "_call", "_count", "_deliveries", "_gathered", "_raw", "_routes",
-        "_spec", "_timer", "_usage", "closed",
+        "_await_seconds", "_binding", "_bytes", "_call", "_count", "_deliveries", "_gathered", "_raw",
+        "_reception", "_routes", "_spec", "_timer", "_usage", "closed",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913, PLR0917 - as HttpSubscription, and the call
@@ -91,6 +93,7 @@ class BulkSubscription:
         self._call = call
         self._raw = is_raw(spec)
         self._usage = app.tenant.usage
+        self._reception = Reception(app.tenant.usage, spec.pubsub_name, spec.topic)
         self._count = _count(spec)
         self._await_seconds = spec.bulk.max_await_duration_ms / 1000
         self._gathered: list[Delivery] = []  # bounded by _count
@@ -152,8 +155,10 @@ class BulkSubscription:
 
     async def _deliver(self, target: bytes, entries: Sequence[BulkEntry]) -> None:
         outcomes: Sequence[Outcome] = (Outcome.FAILED,) * len(entries)
+        since = self._reception.time.now
         try:
             outcomes = await self._call(target, entries)
+            self._reception.batch(since)
         finally:
             for entry, outcome in zip(entries, outcomes, strict=True):
                 run(self._settle(entry.delivery, outcome))
@@ -162,6 +167,7 @@ class BulkSubscription:
         verdict = Verdict.RETRY
         try:
             verdict = await conclude(outcome, self._binding, self._spec.dead_letter_topic, delivery.message)
+            batch_judged(self._reception, outcome, verdict)
         finally:
             delivery.settle(verdict)
             self._deliveries.done()

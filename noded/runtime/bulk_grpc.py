@@ -28,6 +28,8 @@ from noded.runtime.deliver import DELIVERY_SECONDS, is_raw
 from noded.runtime.deliver_grpc import OUTCOMES
 from noded.runtime.events import NotAnEvent
 from noded.runtime.topic_event import topic_event
+from tenancy.accounting import CallUse
+from tenancy.use import Reception
 
 ON_BULK_TOPIC_EVENT: Final = b"/dapr.proto.runtime.v1.AppCallback/OnBulkTopicEvent"
 ON_BULK_TOPIC_EVENT_ALPHA1: Final = b"/dapr.proto.runtime.v1.AppCallbackAlpha/OnBulkTopicEventAlpha1"
@@ -36,13 +38,14 @@ ON_BULK_TOPIC_EVENT_ALPHA1: Final = b"/dapr.proto.runtime.v1.AppCallbackAlpha/On
 class GrpcBulkCall:
     """Sends the batches of one subscription (`noded.runtime.bulk.BulkCall`)."""
 
-    __slots__ = ("_channel", "_metadata", "_raw", "_spec")
+    __slots__ = ("_channel", "_metadata", "_raw", "_reception", "_spec")
 
     def __init__(self, app: App, spec: SubscriptionSpec) -> None:
         assert app.grpc_channel is not None, "an app without a gRPC channel has no gRPC subscription"
         self._channel: GrpcChannel = app.grpc_channel
         self._spec = spec
         self._raw = is_raw(spec)
+        self._reception = Reception(app.tenant.usage, spec.pubsub_name, spec.topic)
         self._metadata: tuple[Header, ...] = ((b"pubsubname", spec.pubsub_name.encode()),)
         if app.spec.app_token is not None:
             self._metadata += ((b"dapr-api-token", app.spec.app_token.encode()),)
@@ -71,10 +74,16 @@ class GrpcBulkCall:
         )
         payload = request.SerializeToString()
         metadata = self._metadata + trace_headers(entries)
-        answer = await self._channel.call(ON_BULK_TOPIC_EVENT, payload, metadata, DELIVERY_SECONDS)
+        answer = await self._called(ON_BULK_TOPIC_EVENT, payload, metadata)
         if answer.status.code == Grpc.UNIMPLEMENTED:
-            answer = await self._channel.call(ON_BULK_TOPIC_EVENT_ALPHA1, payload, metadata, DELIVERY_SECONDS)
+            answer = await self._called(ON_BULK_TOPIC_EVENT_ALPHA1, payload, metadata)
         return judge(answer, [item.entry_id for item in items])
+
+    async def _called(self, path: bytes, payload: bytes, metadata: tuple[Header, ...]) -> GrpcAnswer:
+        since = self._reception.time.now
+        answer = await self._channel.call(path, payload, metadata, DELIVERY_SECONDS)
+        self._reception.called(CallUse(path, answer.status.code), len(payload), len(answer.message), since)
+        return answer
 
     def _item(self, entry: BulkEntry) -> TopicEventBulkRequestEntry | None:
         message, spec = entry.message, self._spec

@@ -24,6 +24,9 @@ from noded.config.records import SubscriptionSpec
 from noded.runtime.bulk import EVENT_TYPE, BulkEntry, trace_headers
 from noded.runtime.dead_letter import Outcome
 from noded.runtime.deliver import DELIVERY_SECONDS, is_raw
+from noded.runtime.reception import NO_ANSWER
+from tenancy.accounting import CallUse
+from tenancy.use import Reception
 
 _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(dict[str, Raw] | None).decode
@@ -35,12 +38,13 @@ _OUTCOMES = {"SUCCESS": Outcome.DONE, "DROP": Outcome.DROPPED}
 class HttpBulkCall:
     """Posts the batches of one subscription (`noded.runtime.bulk.BulkCall`)."""
 
-    __slots__ = ("_channel", "_head", "_headers", "_raw")
+    __slots__ = ("_channel", "_head", "_headers", "_raw", "_reception")
 
     def __init__(self, app: App, spec: SubscriptionSpec) -> None:
         assert app.channel is not None, "an app without a channel has no HTTP subscription"
         self._channel: AppChannel = app.channel
         self._raw = is_raw(spec)
+        self._reception = Reception(app.tenant.usage, spec.pubsub_name, spec.topic)
         self._headers: tuple[Header, ...] = ((b"content-type", JSON), (b"pubsubname", spec.pubsub_name.encode()))
         if app.spec.app_token is not None:
             self._headers += ((b"dapr-api-token", app.spec.app_token.encode()),)
@@ -60,10 +64,13 @@ class HttpBulkCall:
             b",".join(map(self._item, entries)),
         )
         headers = self._headers + trace_headers(entries)
+        since = self._reception.time.now
         try:
             answer = await self._channel.call(b"POST", target, headers, body, DELIVERY_SECONDS)
         except ChannelError:
+            self._reception.called(CallUse(b"POST", NO_ANSWER), len(body), 0, since)
             return (Outcome.FAILED,) * len(entries)
+        self._reception.called(CallUse(b"POST", answer.status), len(body), len(answer.body), since)
         return judge(answer, [entry.entry_id for entry in entries])
 
     def _item(self, entry: BulkEntry) -> bytes:

@@ -22,8 +22,10 @@ from noded.runtime import events
 from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliveries import Deliveries, run
 from noded.runtime.events import NotAnEvent
+from noded.runtime.reception import NO_ANSWER, concluded, http_answered
 from noded.runtime.routes import Routes
 from noded.wire.http1 import MalformedRequest, header_lines, request_head
+from tenancy.use import DROP, SUCCESS, Reception
 
 log = logging.getLogger("noded.deliver")
 
@@ -48,6 +50,7 @@ class HttpSubscription:
         self._spec = spec
         self._deliveries = deliveries
         self._usage = app.tenant.usage
+        self.reception = Reception(app.tenant.usage, spec.pubsub_name, spec.topic)
         self._raw = is_raw(spec)
         self._routes = Routes(spec.rules)
         self._headers = _headers(spec.pubsub_name, app.spec.app_token)
@@ -63,6 +66,7 @@ class HttpSubscription:
         try:
             request = self._request(delivery.message)
         except NotAnEvent:
+            self.reception.came_to(DROP, DROP, self.reception.time.now)
             self.conclude(delivery, Outcome.DROPPED)
         except MalformedRequest:
             self.conclude(delivery, Outcome.FAILED)
@@ -88,6 +92,7 @@ class HttpSubscription:
         verdict = Verdict.RETRY
         try:
             verdict = await conclude(outcome, self._binding, self._spec.dead_letter_topic, delivery.message)
+            concluded(self.reception, outcome, verdict)
         finally:
             self._settle(delivery, verdict)
 
@@ -100,7 +105,7 @@ class HttpSubscription:
             self.conclude(delivery, Outcome.DROPPED)
             return
         self._usage.delivered += 1
-        attempt = _Attempt(self, delivery)
+        attempt = _Attempt(self, delivery, len(request.body or b""))
         exchange = self._channel.open(request, attempt, DELIVERY_SECONDS)
         if not exchange.closed:
             attempt.exchange = exchange
@@ -117,6 +122,7 @@ class HttpSubscription:
             event = events.read(message)
         target = self._routes.choose(event, message, body)
         if target is None or (event.expiration is not None and event.has_expired(time.time())):
+            self.reception.came_to(DROP, SUCCESS if target is None else DROP, self.reception.time.now)
             return None
         start = self._heads.get(target) or self._start(target)
         trace = event.trace_headers()
@@ -135,8 +141,10 @@ class HttpSubscription:
 class _Attempt(GatheringSink):
     """One attempt at one message: takes the app's answer."""
 
-    def __init__(self, subscription: HttpSubscription, delivery: Delivery) -> None:
+    def __init__(self, subscription: HttpSubscription, delivery: Delivery, sent: int) -> None:
         super().__init__(MAX_ANSWER_BYTES)
+        self._sent = sent
+        self._since = subscription.reception.time.now
         self._subscription = subscription
         self._delivery = delivery
 
@@ -144,11 +152,15 @@ class _Attempt(GatheringSink):
         """Judge the answer; an empty success, as most are, says no more than that."""
         done = status == 200 and not body
         outcome = Outcome.DONE if done else judge(AppResponse(status, tuple(headers), body))
-        self._subscription.conclude(self._delivery, outcome)
+        subscription = self._subscription
+        http_answered(subscription.reception, outcome, status, (self._sent, len(body)), self._since)
+        subscription.conclude(self._delivery, outcome)
 
     def on_error(self, _: ChannelError) -> None:
         """The app did not answer."""
-        self._subscription.conclude(self._delivery, Outcome.FAILED)
+        subscription = self._subscription
+        http_answered(subscription.reception, Outcome.FAILED, NO_ANSWER, (self._sent, 0), self._since)
+        subscription.conclude(self._delivery, Outcome.FAILED)
 
 
 def judge(answer: AppResponse) -> Outcome:

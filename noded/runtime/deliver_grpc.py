@@ -22,8 +22,11 @@ from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliver import DELIVERY_SECONDS, is_raw
 from noded.runtime.deliveries import Deliveries, run
 from noded.runtime.events import Event, NotAnEvent
+from noded.runtime.reception import concluded, judged
 from noded.runtime.routes import Routes
 from noded.runtime.topic_event import binary_event, is_binary, topic_event
+from tenancy.accounting import CallUse
+from tenancy.use import DROP, SUCCESS, Reception
 
 ON_TOPIC_EVENT: Final = b"/dapr.proto.runtime.v1.AppCallback/OnTopicEvent"
 OUTCOMES: Final[Mapping[int, Outcome]] = {
@@ -37,7 +40,18 @@ OUTCOMES: Final[Mapping[int, Outcome]] = {
 class GrpcSubscription:
     """One topic's consumer at the broker, for one gRPC app."""
 
-    __slots__ = ("_binding", "_channel", "_deliveries", "_metadata", "_raw", "_routes", "_spec", "_usage", "closed")
+    __slots__ = (
+        "_binding",
+        "_channel",
+        "_deliveries",
+        "_metadata",
+        "_raw",
+        "_reception",
+        "_routes",
+        "_spec",
+        "_usage",
+        "closed",
+    )
 
     def __init__(self, app: App, binding: PubSubBinding, spec: SubscriptionSpec, deliveries: Deliveries) -> None:
         assert app.grpc_channel is not None, "an app without a gRPC channel has no gRPC subscription"
@@ -46,6 +60,7 @@ class GrpcSubscription:
         self._spec = spec
         self._deliveries = deliveries
         self._usage = app.tenant.usage
+        self._reception = Reception(app.tenant.usage, spec.pubsub_name, spec.topic, ON_TOPIC_EVENT.decode())
         self._raw = is_raw(spec)
         self._routes = Routes(spec.rules, str.encode)
         self._metadata = _metadata(spec.pubsub_name, app.spec.app_token)
@@ -69,6 +84,7 @@ class GrpcSubscription:
         try:
             outcome = await self._attempt(delivery.message)
             verdict = await conclude(outcome, self._binding, self._spec.dead_letter_topic, delivery.message)
+            concluded(self._reception, outcome, verdict)
         finally:
             delivery.settle(verdict)
             self._deliveries.done()
@@ -79,14 +95,28 @@ class GrpcSubscription:
             data, event = self._read(message)
             path = self._routes.choose(event, message, data)
             if path is None or (event.expiration is not None and event.has_expired(time.time())):
+                self._reception.came_to(DROP, SUCCESS if path is None else DROP, self._reception.time.now)
                 return Outcome.DROPPED
             request = self._request(message, data, path.decode())
         except NotAnEvent:
+            self._reception.came_to(DROP, DROP, self._reception.time.now)
             return Outcome.DROPPED
         self._usage.delivered += 1
         metadata = (*self._metadata, *event.trace_headers(), *events.metadata_headers(message.metadata))
         payload = request.SerializeToString()
-        return judge(await self._channel.call(ON_TOPIC_EVENT, payload, metadata, DELIVERY_SECONDS))
+        since = self._reception.time.now
+        answer = await self._channel.call(ON_TOPIC_EVENT, payload, metadata, DELIVERY_SECONDS)
+        outcome = judge(answer)
+        self._count(answer, outcome, len(payload), since)
+        return outcome
+
+    def _count(self, answer: GrpcAnswer, outcome: Outcome, sent: int, since: float) -> None:
+        received = len(answer.message)
+        if outcome is Outcome.DONE and answer.status.code == Grpc.OK:
+            self._reception.taken(sent, received, since)
+            return
+        self._reception.called(CallUse(ON_TOPIC_EVENT, answer.status.code), sent, received, since)
+        judged(self._reception, outcome, since)
 
     def _read(self, message: Message) -> tuple[bytes, Event]:
         if self._raw:

@@ -31,10 +31,12 @@ from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliver import is_raw
 from noded.runtime.deliveries import run
 from noded.runtime.events import NotAnEvent
+from noded.runtime.reception import concluded, judged
 from noded.runtime.subscription import LIMIT
 from noded.runtime.subscriptions import Subscriptions
 from noded.runtime.topic_event import binary_event, is_binary, topic_event
 from tenancy.admission import LimitExceeded
+from tenancy.use import DROP, Reception
 
 PATH = "/"
 """What a streamed event says its route is."""
@@ -77,11 +79,15 @@ async def subscribe_topic_events(call: GrpcCall, stream: GrpcStream) -> None:
         app.tenant.gate.free(LIMIT)
 
 
+_Held = tuple[Delivery, float]
+"""A delivery that the client has, and since when."""
+
+
 class StreamSubscription:
     """A topic's consumer at the broker, for one stream."""
 
     __slots__ = (
-        "_binding", "_deliveries", "_held", "_outbox", "_raw", "_sending", "_spec", "_stream", "_usage",
+        "_binding", "_deliveries", "_held", "_outbox", "_raw", "_reception", "_sending", "_spec", "_stream", "_usage",
         "closed",
     )  # fmt: skip
 
@@ -93,8 +99,9 @@ class StreamSubscription:
         self._raw = is_raw(spec)
         self._deliveries = app.subscriptions.deliveries
         self._usage = app.tenant.usage
+        self._reception = Reception(app.tenant.usage, spec.pubsub_name, spec.topic)
         self._outbox: deque[Delivery] = deque()  # bounded by MAX_IN_FLIGHT
-        self._held: dict[str, deque[Delivery]] = {}  # {event id: deliveries the client has, oldest first}
+        self._held: dict[str, deque[_Held]] = {}  # {event id: deliveries the client has, oldest first}
         self._sending = True  # until `start`: the acceptance goes first
         self.closed = False
 
@@ -118,10 +125,12 @@ class StreamSubscription:
         held = self._held.get(event_id)
         if held is None:
             return
-        delivery = held.popleft()
+        delivery, since = held.popleft()
         if not held:
             del self._held[event_id]
-        self._settle(delivery, _OUTCOMES.get(status, Outcome.FAILED))  # type: ignore[call-overload]
+        outcome = _OUTCOMES.get(status, Outcome.FAILED)  # type: ignore[call-overload]
+        judged(self._reception, outcome, since)
+        self._settle(delivery, outcome)
 
     def close(self) -> None:
         """Send nothing more. The broker takes back what is unsettled when its handle is closed."""
@@ -140,9 +149,10 @@ class StreamSubscription:
                 delivery = self._outbox.popleft()
                 request = self._event(delivery)
                 if request is None:
+                    self._reception.came_to(DROP, DROP, self._reception.time.now)
                     self._settle(delivery, Outcome.DROPPED)
                     continue
-                self._held.setdefault(request.id, deque()).append(delivery)
+                self._held.setdefault(request.id, deque()).append((delivery, self._reception.time.now))
                 self._usage.delivered += 1
                 await self._stream.send(SubscribeTopicEventsResponseAlpha1(event_message=request).SerializeToString())
         finally:
@@ -169,6 +179,7 @@ class StreamSubscription:
         verdict = Verdict.RETRY
         try:
             verdict = await conclude(outcome, self._binding, self._spec.dead_letter_topic, delivery.message)
+            concluded(self._reception, outcome, verdict)
         finally:
             delivery.settle(verdict)
             self._deliveries.done()
