@@ -21,6 +21,7 @@ from noded.grpc_table import GrpcMethod
 from noded.lanes import NotInline
 from noded.server_http2 import Http2Wire
 from noded.status import status_details
+from noded.wire.fields import HeaderBlock, TakeWhole
 from noded.wire.grpc import (
     OK_TRAILERS,
     RESPONSE_HEAD,
@@ -30,6 +31,8 @@ from noded.wire.grpc import (
     encode_trailers,
     frame_answer,
     frame_message,
+    is_timeout,
+    parse_timeout,
     unpack_prefix,
 )
 from tenancy.fairness import Turns
@@ -58,9 +61,22 @@ class Head(Struct):
 class KnownCall:
     """What all calls of one connection that begin with the same header block have in common."""
 
-    __slots__ = ("_app", "_codec", "_decode", "_head", "_method", "_owner", "_turns", "_unary", "_wire")
+    __slots__ = (
+        "_app",
+        "_codec",
+        "_decode",
+        "_head",
+        "_metadata_at",
+        "_method",
+        "_owner",
+        "_timeout_at",
+        "_turns",
+        "_unary",
+        "_wire",
+    )
 
-    def __init__(self, owner: CallOwner, wire: Http2Wire, head: Head, method: GrpcMethod) -> None:
+    def __init__(self, owner: CallOwner, wire: Http2Wire, head: Head, method: GrpcMethod, block: HeaderBlock) -> None:
+        """Know the calls like one with this block: every block of its kinship has its fields at the same places."""
         assert method.request is not None
         assert method.unary is not None
         self._owner = owner
@@ -69,16 +85,31 @@ class KnownCall:
         self._codec = wire.codec
         self._app = wire.link.app
         self._head = head
+        names = [name for name, _ in block.headers]
+        self._metadata_at = len(names) - len(head.metadata)
+        self._timeout_at = len(names) - names[::-1].index(b"grpc-timeout") - 1 if b"grpc-timeout" in names else 0
         self._method = method
         self._decode = method.request.FromString
         self._unary = method.unary
 
-    def take(self, stream_id: int, data: bytes, start: int, stop: int) -> None:
+    @property
+    def taker(self) -> TakeWhole:
+        """What takes such calls."""
+        return self._take_timed if self._timeout_at else self._take
+
+    def _take_timed(self, block: HeaderBlock, stream_id: int, data: bytes, start: int, stop: int) -> None:
+        value = block.headers[self._timeout_at][1]
+        if is_timeout(value):
+            self._take(block, stream_id, data, start, stop)
+        else:
+            self._open(block, stream_id).fail(malformed_timeout(value))
+
+    def _take(self, block: HeaderBlock, stream_id: int, data: bytes, start: int, stop: int) -> None:
         """Take a call whose body is `data[start:stop]` (`noded.wire.fields.TakeWhole`)."""
         app = self._app
         size = stop - start - 5
         if size < 0 or unpack_prefix(data, start) != (0, size) or size > app.max_body_bytes:
-            self._open(stream_id).on_data(data[start:stop], end=True)
+            self._open(block, stream_id).on_data(data[start:stop], end=True)
             return
         tenant = app.tenant
         method = self._method
@@ -86,9 +117,9 @@ class KnownCall:
             refusal = tenant.gate.admit(self._turns.now, size)
             if refusal is not None:
                 tenant.refused(refusal)
-                self._open(stream_id).fail(quota_exceeded(refusal))
+                self._open(block, stream_id).fail(quota_exceeded(refusal))
                 return
-        call = GrpcCall(app, self._head.metadata, None)
+        call = GrpcCall(app, block.headers[self._metadata_at :], None)
         try:
             request = self._decode(data[start + 5 : stop])
             running = self._unary(call, request)
@@ -96,13 +127,13 @@ class KnownCall:
         except StopIteration as end:
             reply = end.value
         except DecodeError as error:
-            self._open(stream_id, size, call).fail(unreadable(error))
+            self._open(block, stream_id, size, call).fail(unreadable(error))
             return
         except Exception as error:  # noqa: BLE001 - a call's failure is its own
-            self._open(stream_id, size, call).fail(as_api_error(tenant, error))
+            self._open(block, stream_id, size, call).fail(as_api_error(tenant, error))
             return
         else:
-            self._open(stream_id, size, call).wait(running, waits_for)
+            self._open(block, stream_id, size, call).wait(running, waits_for)
             return
         payload = reply.SerializeToString()
         sent = len(payload)
@@ -111,19 +142,28 @@ class KnownCall:
             or call.trailing_metadata
             or not self._codec.send_whole(frame_answer(stream_id, payload), sent + 5)
         ):
-            self._open(stream_id, size, call).answer(reply)
+            self._open(block, stream_id, size, call).answer(reply)
             return
         if method.limited:
             tenant.gate.release(self._turns.now, sent)
         tenant.usage.served(method.index, 0, size, sent)
 
-    def _open(self, stream_id: int, size: int = -1, call: GrpcCall | None = None) -> "UnaryCall":
+    def _open(self, block: HeaderBlock, stream_id: int, size: int = -1, call: GrpcCall | None = None) -> "UnaryCall":
         """Give the call a stream, for it is not answered in place; `size` as of an admitted request."""
         self._codec.open_received(stream_id)
-        opened = UnaryCall(self._owner, self._wire, stream_id, self._head, self._method)
+        head = self._head if block.kinship is None else self._head_of(block)
+        opened = UnaryCall(self._owner, self._wire, stream_id, head, self._method)
         opened.admitted(size, call)
         self._wire.streams[stream_id] = opened
         return opened
+
+    def _head_of(self, block: HeaderBlock) -> Head:
+        """What a block of the same kinship says: only metadata and timeout differ."""
+        known = self._head
+        head = Head(known.method, None, block.headers[self._metadata_at :], None, known.encoding)
+        if self._timeout_at and is_timeout(value := block.headers[self._timeout_at][1]):
+            head.timeout_seconds = parse_timeout(value)
+        return head
 
 
 class UnaryCall:
@@ -291,6 +331,11 @@ class UnaryCall:
 def error_trailers(error: ApiError, extra: Sequence[Header] = ()) -> bytes:
     """The block that ends a call with an error."""
     return encode_trailers(int(error.grpc), error.message, status_details(error), extra)
+
+
+def malformed_timeout(value: bytes) -> ApiError:
+    """Say that a deadline is none."""
+    return GRPC_UNREADABLE.error(text=f"malformed grpc-timeout: {value.decode('latin-1')}")
 
 
 def unreadable(error: DecodeError) -> ApiError:

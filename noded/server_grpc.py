@@ -66,8 +66,8 @@ class GrpcDispatcher:
             return None
         method = head.method
         if method is not None and method.unary is not None and head.refused is None:
-            if repeated:
-                block.take = KnownCall(self, wire, head, method).take
+            if repeated or block.kinship is not None:
+                block.take = KnownCall(self, wire, head, method, block).taker
             return UnaryCall(self, wire, stream_id, head, method)
         return self._open_other(wire, stream_id, head)
 

@@ -3,6 +3,9 @@
 A field is classified once, when it is decoded; the classes of a block's fields in a row are its shape; a shape is
 judged once and remembered. So a request whose values change from call to call costs a look-up here.
 
+Clients give some fields a new value with every request (trace contexts, deadlines): these are of the class CHANGING,
+and a block that has any is known by its kinship: all its other fields, and the names of these.
+
 Source: RFC 9113, section 8.2 (fields), 8.3 (pseudo-fields), 8.5 (CONNECT), 8.1.1 (malformed).
 """
 
@@ -33,6 +36,7 @@ INTERIM_STATUS: Final = 7
 CONTENT_LENGTH: Final = 8
 INVALID: Final = 9
 _TE: Final = 10
+CHANGING: Final = 11
 
 # What a whole block is.
 MALFORMED: Final = 0
@@ -55,6 +59,12 @@ _NAMED: Final[dict[bytes, int]] = {
     b"keep-alive": INVALID,
     b"transfer-encoding": INVALID,
     b"upgrade": INVALID,
+    b"traceparent": CHANGING,
+    b"tracestate": CHANGING,
+    b"baggage": CHANGING,
+    b"grpc-trace-bin": CHANGING,
+    b"grpc-timeout": CHANGING,
+    b"x-request-id": CHANGING,
 }
 _LF: Final = 0x0A
 _CR: Final = 0x0D
@@ -68,9 +78,13 @@ _is_status = re.compile(rb"[1-9][0-9][0-9]").fullmatch
 _is_length = re.compile(rb"[0-9]{1,18}").fullmatch
 
 
-TakeWhole = Callable[[int, bytes, int, int], None]
-"""Given the stream id, what was read, and where in it the request's body begins and ends, takes a request whose
-stream is not opened yet: answers by `send_whole`, or opens the stream by `open_received`, before it returns."""
+Kinship = tuple[Header | bytes, ...]
+"""What many blocks have in common: their fields in order, of those that are CHANGING only the names."""
+
+TakeWhole = Callable[["HeaderBlock", int, bytes, int, int], None]
+"""Given the header block, the stream id, what was read, and where in it the request's body begins and ends, takes a
+request whose stream is not opened yet: answers by `send_whole`, or opens the stream by `open_received`, before it
+returns. It serves every block of the same kinship."""
 
 
 class HeaderBlock(Struct):
@@ -86,6 +100,8 @@ class HeaderBlock(Struct):
     """For the receiver: what it made of this block, kept for when the same block comes again."""
     take: TakeWhole | None = None
     """For the receiver of a valid request: what takes the next one that comes whole."""
+    kinship: Kinship | None = None
+    """Set where a field is CHANGING: this very block will not come again, but others of its kind will."""
 
 
 def field_of(name: bytes, value: bytes) -> Field:
@@ -128,6 +144,7 @@ def _class_by_value(kind: int, value: bytes) -> int:
 
 
 _PSEUDO: Final = bytes((METHOD, CONNECT, SCHEME, PATH, AUTHORITY, STATUS, INTERIM_STATUS))
+_ORDINARY: Final = bytes((REGULAR, CONTENT_LENGTH, CHANGING))
 _HEADS: Final[dict[frozenset[int], int]] = {
     frozenset(): TRAILERS,
     frozenset((METHOD, SCHEME, PATH)): REQUEST,
@@ -141,7 +158,7 @@ _HEADS: Final[dict[frozenset[int], int]] = {
 def _judge(shape: bytes) -> int:
     regular = shape.lstrip(_PSEUDO)
     pseudo = shape[: len(shape) - len(regular)]
-    if len(set(pseudo)) != len(pseudo) or regular.strip(bytes((REGULAR, CONTENT_LENGTH))):
+    if len(set(pseudo)) != len(pseudo) or regular.strip(_ORDINARY):
         return MALFORMED
     return _HEADS.get(frozenset(pseudo), MALFORMED)
 
@@ -152,7 +169,20 @@ _judge_short = lru_cache(maxsize=512)(_judge)
 def block_of(headers: tuple[Header, ...], shape: bytes) -> HeaderBlock:
     """Judge a block by the classes of its fields."""
     kind = _judge_short(shape) if len(shape) <= _LONGEST_REMEMBERED else _judge(shape)
-    if CONTENT_LENGTH not in shape:
-        return HeaderBlock(headers, kind)
-    lengths = {int(value) for name, value in headers if name == b"content-length"} or {0}
-    return HeaderBlock(headers, kind if len(lengths) == 1 else MALFORMED, lengths.pop())
+    block = HeaderBlock(headers, kind)
+    if CHANGING in shape:
+        block.kinship = _kinship(headers, shape)
+    if CONTENT_LENGTH in shape:
+        lengths = {int(value) for name, value in headers if name == b"content-length"} or {0}
+        block.kind = kind if len(lengths) == 1 else MALFORMED
+        block.content_length = lengths.pop()
+    return block
+
+
+def _kinship(headers: tuple[Header, ...], shape: bytes) -> Kinship:
+    known: list[Header | bytes] = list(headers)
+    position = shape.find(CHANGING)
+    while position >= 0:
+        known[position] = headers[position][0]
+        position = shape.find(CHANGING, position + 1)
+    return tuple(known)

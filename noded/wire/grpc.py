@@ -27,7 +27,7 @@ unpack_prefix: Final = _PREFIX.unpack_from
 _PREFIX_BYTES: Final = 5
 _SECONDS_OF: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _LARGEST_TIMEOUT: Final = 99_999_999
-_is_timeout = re.compile(rb"[0-9]{1,8}[HMSmun]").fullmatch
+is_timeout = re.compile(rb"[0-9]{1,8}[HMSmun]").fullmatch
 _GZIP_WINDOW_BITS: Final = 31
 
 
@@ -140,7 +140,7 @@ def parse_timeout(value: bytes) -> float:
 
     Raises GrpcWireError unless it is one to eight digits and a unit.
     """
-    if not _is_timeout(value):
+    if not is_timeout(value):
         raise GrpcWireError(f"malformed grpc-timeout: {value.decode('latin-1')}")
     return int(value[:-1]) * _SECONDS_OF[value[-1:]]
 

@@ -115,10 +115,6 @@ class Decoder:
         self._entries: list[Field] = []  # the newest last, so index 62 is [-1]
         self._blocks: dict[bytes, HeaderBlock] = {}
 
-    def remembered(self, raw: bytes) -> HeaderBlock | None:
-        """Give what these bytes stand for, if that is known; decoding them would change nothing."""
-        return self._blocks.get(raw)
-
     def decode(self, raw: bytes) -> HeaderBlock:
         """Decode one whole header block.
 
@@ -137,36 +133,39 @@ class Decoder:
 
     def _decode(self, raw: bytes) -> HeaderBlock:
         entries = self._entries
-        headers: list[Header] = []
-        shape = bytearray()
-        room = self._max_list_bytes
+        fields: list[Field] = []
+        take = fields.append
         end = len(raw)
         position = self._size_updates(raw) if raw[:1] < b"\x40" else 0
         changed = position > 0
         while position < end:
             first = raw[position]
             position += 1
-            if first == 0xFF:
-                index, position = _integer(raw, position, 0x7F)
-                field = self._entry(index)
-            elif first >= 0xBE:
-                field = entries[0xBD - first]
+            if first >= 0xBE:
+                if first != 0xFF:
+                    take(entries[0xBD - first])
+                else:
+                    index, position = _integer(raw, position, 0x7F)
+                    take(self._entry(index))
             elif first > 0x80:
-                field = _STATIC[first - 0x80]
+                take(_STATIC[first - 0x80])
             else:
                 field, position = self._literal(first, raw, position)
+                take(field)
                 changed = changed or first >= 0x40
-            header, kind, size = field
-            room -= size
-            if room >= 0:
-                headers.append(header)
-                shape.append(kind)
-        block = block_of(tuple(headers), bytes(shape)) if room >= 0 else HeaderBlock((), TOO_LARGE)
+        block = self._block_of(fields)
         if changed:
-            self._blocks.clear()
-        elif end <= _LONGEST_REMEMBERED_BYTES:
+            if self._blocks:
+                self._blocks.clear()
+        elif end <= _LONGEST_REMEMBERED_BYTES and block.kinship is None:
             self._remember(raw, block)
         return block
+
+    def _block_of(self, fields: list[Field]) -> HeaderBlock:
+        if not fields:
+            return block_of((), b"")
+        headers, kinds, sizes = zip(*fields, strict=True)
+        return block_of(headers, bytes(kinds)) if sum(sizes) <= self._max_list_bytes else HeaderBlock((), TOO_LARGE)
 
     def _remember(self, raw: bytes, block: HeaderBlock) -> None:
         if len(self._blocks) >= _REMEMBERED_BLOCKS:
@@ -190,14 +189,21 @@ class Decoder:
             name = (_STATIC[index] if index < _FIRST_DYNAMIC else self._entries[_LAST_STATIC - index])[0][0]
         else:
             name, position = _string(raw, position)
-        value, position = _string(raw, position)
+        length = raw[position] & 0x7F
+        end = position + 1 + length
+        if length == 0x7F or end > len(raw):
+            value, end = _string(raw, position)
+        elif raw[position] >= 0x80:
+            value = huffman.decode(raw[position + 1 : end])
+        else:
+            value = raw[position + 1 : end]
         field = field_of(name, value)
         if first >= 0x40:
             self._entries.append(field)
             self._used += field[2]
             if self._used > self._capacity:
                 self._evict()
-        return field, position
+        return field, end
 
     def _evict(self) -> None:
         """Drop the oldest entries until the rest fits; one larger than the table empties it."""

@@ -5,7 +5,7 @@ Source: RFC 9113, sections 4.3, 5.1.1, 5.1.2, 6.2, 6.10 and 8.1.
 
 from typing import Final
 
-from noded.wire.fields import INTERIM_RESPONSE, REQUEST, RESPONSE, TOO_LARGE, TRAILERS, HeaderBlock, TakeWhole
+from noded.wire.fields import INTERIM_RESPONSE, REQUEST, RESPONSE, TOO_LARGE, TRAILERS, HeaderBlock, Kinship, TakeWhole
 from noded.wire.hpack import Decoder, encode_block
 from noded.wire.http2_data import DataReceiver
 from noded.wire.http2_frames import (
@@ -26,6 +26,8 @@ from noded.wire.http2_send import Http2Events
 from noded.wire.http2_streams import Stream
 
 _TOO_LARGE_ANSWER: Final = encode_block(((b":status", b"431"), (b"content-length", b"0")))
+_KINSHIPS: Final = 64
+"""Kinds of header blocks known on a connection; beyond, all are forgotten and learnt anew."""
 _GAPS: Final = 16
 """Runs of skipped ids remembered; the latest are enough to name the fault."""
 
@@ -40,6 +42,7 @@ class HeadReceiver(DataReceiver):
         "_block_stream_id",
         "_decoder",
         "_gaps",
+        "_kin",
         "_largest_whole",
     )
 
@@ -47,6 +50,7 @@ class HeadReceiver(DataReceiver):
         super().__init__(events, client=client, limits=limits)
         self._decoder = Decoder(limits.max_header_list_bytes)
         self._gaps: list[tuple[int, int]] = []  # ids the peer left out, first and last
+        self._kin: dict[Kinship, TakeWhole] = {}
         self._block = bytearray()  # a header block waiting for CONTINUATION
         self._block_stream_id = 0
         self._block_ends_stream = 0
@@ -59,7 +63,7 @@ class HeadReceiver(DataReceiver):
         if flags & (PADDED | HAS_PRIORITY):
             raw = self._strip_head(stream_id, flags, raw)
         if flags & END_HEADERS:
-            self._receive_block(stream_id, raw, flags & END_STREAM)
+            self._receive_block(stream_id, self._decoder.decode(raw), flags & END_STREAM)
             return
         self._block += raw
         self._block_stream_id = stream_id
@@ -89,11 +93,10 @@ class HeadReceiver(DataReceiver):
             block = bytes(self._block)
             self._block.clear()
             self._block_stream_id = 0
-            self._receive_block(stream_id, block, self._block_ends_stream)
+            self._receive_block(stream_id, self._decoder.decode(block), self._block_ends_stream)
 
-    def _receive_block(self, stream_id: int, raw: bytes, ends: int) -> None:
-        """Decode a whole block first, whatever becomes of it: the decoder must stay in step with the peer."""
-        block = self._decoder.decode(raw)
+    def _receive_block(self, stream_id: int, block: HeaderBlock, ends: int) -> None:
+        """Take a whole block, decoded whatever becomes of it: the decoder must stay in step with the peer."""
         stream = self._streams.get(stream_id)
         if stream is None:
             if self._client or stream_id <= self._highest_id or not stream_id & 1:
@@ -112,15 +115,26 @@ class HeadReceiver(DataReceiver):
 
         A known head, and the one DATA frame that ends its request, are handed on together without opening a stream.
         """
-        raw = data[start:stop]
-        if flags == END_HEADERS and (block := self._decoder.remembered(raw)) is not None and block.take is not None:
-            end = self._take_whole(block.take, block.content_length, stream_id, data, stop)
+        if flags != END_HEADERS or not stream_id:
+            self._receive_headers(stream_id, flags, data[start:stop])
+            return stop
+        block = self._decoder.decode(data[start:stop])
+        take = block.take if block.kinship is None else self._kin.get(block.kinship)
+        if take is not None:
+            end = self._take_whole(take, block, stream_id, data, stop)
             if end:
                 return end
-        self._receive_headers(stream_id, flags, raw)
+        self._receive_block(stream_id, block, 0)
+        if block.take is not None and block.kinship is not None:
+            self._know_kin(block.kinship, block.take)
         return stop
 
-    def _take_whole(self, take: TakeWhole, length: int | None, stream_id: int, data: bytes, position: int) -> int:
+    def _know_kin(self, kinship: Kinship, take: TakeWhole) -> None:
+        if len(self._kin) >= _KINSHIPS:
+            self._kin.clear()
+        self._kin[kinship] = take
+
+    def _take_whole(self, take: TakeWhole, block: HeaderBlock, stream_id: int, data: bytes, position: int) -> int:
         """Give where the DATA frame at `position` ends, having taken it; 0: something stands against it."""
         if len(data) < position + FRAME_HEAD_BYTES:
             return 0
@@ -136,7 +150,7 @@ class HeadReceiver(DataReceiver):
             or not 0 < size <= self._largest_whole
             or size > self._receive_window
             or stop > len(data)
-            or (length is not None and length != size)
+            or (block.content_length is not None and block.content_length != size)
             or self._goaway_sent
             or len(self._streams) >= self._limits.max_concurrent_streams
         ):
@@ -148,7 +162,7 @@ class HeadReceiver(DataReceiver):
             self._give_credit()
         if self._controls.touched:
             self._controls.refill()
-        take(stream_id, data, start, stop)
+        take(block, stream_id, data, start, stop)
         return stop
 
     def open_received(self, stream_id: int) -> None:

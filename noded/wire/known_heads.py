@@ -23,9 +23,7 @@ request_line = re.compile(rb"(GET|POST|PUT|DELETE|PATCH|OPTIONS) (/[!-~]*) HTTP/
 """Match a plain request line: origin-form, printable ASCII. Source: RFC 9112 3."""
 
 
-plain_line = re.compile(
-    rb"([A-Z]+ /[!->@-~]*/)([0-9A-Za-z_:=@~-][0-9A-Za-z_:=@~.-]*) HTTP/1\.1"
-).fullmatch
+plain_line = re.compile(rb"([A-Z]+ /[!->@-~]*/)([0-9A-Za-z_:=@~-][0-9A-Za-z_:=@~.-]*) HTTP/1\.1").fullmatch
 """Match a request line without a query whose last segment is as it reads: all up to it, and it."""
 
 

@@ -18,7 +18,7 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from noded.proto import common_pb2, invoke_pb2, metadata_pb2, pubsub_pb2, state_pb2
+from noded.proto import common_pb2, events_pb2, invoke_pb2, metadata_pb2, pubsub_pb2, state_pb2
 from tests.daemon.server_clients import (
     MEMORY,
     PUBSUB,
@@ -296,6 +296,18 @@ def test_calls_that_repeat_a_head_are_answered_as_the_first_was(
     eventually(lambda: in_flight(daemon), lambda count: count == 0)
 
 
+def test_a_malformed_deadline_is_refused_whatever_is_known_of_the_head(daemon: Daemon) -> None:
+    """The same refusal at the first call with such a head and at later ones; calls with sound deadlines go on."""
+    with closing(raw(daemon.grpc_socket("a"))) as connected:
+        call = Call(connected)
+        answers = [
+            call.ask("GetState", read("k").SerializeToString(), [("grpc-timeout", timeout)])
+            for timeout in ("soon", "1S", "2S", "soon", "late", "3S")
+        ]
+    assert [answer["grpc-status"] for answer in answers] == ["13", "0", "0", "13", "13", "0"]
+    assert answers[3]["grpc-message"] == answers[0]["grpc-message"] != answers[4]["grpc-message"]
+
+
 # Streaming subscribe.
 
 
@@ -311,11 +323,15 @@ class Subscriber:
 
     def next(self) -> bytes:
         """The next event's data, acknowledged."""
+        return self.event().data
+
+    def event(self) -> events_pb2.TopicEventRequest:
+        """The next event, acknowledged."""
         event = pubsub_pb2.SubscribeTopicEventsResponseAlpha1.FromString(next(self.call)).event_message
         processed = pubsub_pb2.SubscribeTopicEventsRequestProcessedAlpha1(id=event.id)
         verdict = pubsub_pb2.SubscribeTopicEventsRequestAlpha1(event_processed=processed)
         self._outbox.put(verdict.SerializeToString())
-        return event.data
+        return event
 
     def half_close(self) -> None:
         self._outbox.put(None)
@@ -327,6 +343,21 @@ def publish(client: GrpcClient, topic: str, value: bytes) -> None:
 
 def subscriptions(daemon: Daemon) -> float:
     return used(daemon, "default/a").get("subscriptions", {"used": 0})["used"]
+
+
+def test_calls_with_a_new_trace_each_keep_their_own_metadata(daemon: Daemon, client: GrpcClient) -> None:
+    """What is known of a head is never one call's trace: each event carries that of its own publisher."""
+    subscriber = Subscriber(client, "traced")
+    traces = [f"00-{number:032x}-{number:016x}-01" for number in range(1, 9)]
+    with closing(raw(daemon.grpc_socket("a"))) as connected:
+        call = Call(connected)
+        request = pubsub_pb2.PublishEventRequest(pubsub_name="pubsub", topic="traced", data=b"x").SerializeToString()
+        for trace in traces:
+            headers = [("grpc-timeout", "5S"), ("traceparent", trace)]
+            assert call.ask("PublishEvent", request, headers)["grpc-status"] == "0"
+    seen = [str(subscriber.event().extensions["traceparent"]) for _ in traces]
+    assert [trace.split("-")[1] for trace in seen] == [trace.split("-")[1] for trace in traces]
+    subscriber.half_close()
 
 
 def test_a_streaming_subscriber_gets_events_until_it_cancels(daemon: Daemon, client: GrpcClient) -> None:

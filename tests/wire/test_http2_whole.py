@@ -1,8 +1,9 @@
 """Requests taken whole: a known head and its one DATA frame, read together, cost no stream and lose no rule."""
 
 import pytest
+from hpack import Encoder
 
-from noded.wire.http2 import PREFACE, ErrorCode, Http2Connection, Http2Limits, encode_block
+from noded.wire.http2 import PREFACE, ErrorCode, HeaderBlock, Http2Connection, Http2Limits, encode_block
 from noded.wire.http2_frames import (
     DATA,
     END_HEADERS,
@@ -23,9 +24,11 @@ class Taker:
     """Writes down what was taken whole."""
 
     def __init__(self) -> None:
+        self.blocks: list[HeaderBlock] = []
         self.taken: list[tuple[int, bytes]] = []
 
-    def take(self, stream_id: int, data: bytes, start: int, stop: int) -> None:
+    def take(self, block: HeaderBlock, stream_id: int, data: bytes, start: int, stop: int) -> None:
+        self.blocks.append(block)
         self.taken.append((stream_id, data[start:stop]))
 
 
@@ -132,3 +135,66 @@ def test_an_answer_beyond_the_window_needs_a_stream() -> None:
     connection.open_received(5)
     connection.send_response(5, b"\x88", b"abcde", None)
     assert (connection.pending(5), connection.open_streams) == (1, 1)
+
+
+TRACED = (*REQUEST, (b"grpc-timeout", b"1S"), (b"traceparent", b"00-11-22-01"), (b"a", b"1"))
+
+
+class Learner(Recorder):
+    """Takes, from the second on, every request that is like one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taker = Taker()
+
+    def on_headers(self, stream_id: int, headers: HeaderBlock, end_stream: bool) -> None:  # noqa: FBT001
+        super().on_headers(stream_id, headers, end_stream)
+        headers.take = self.taker.take
+
+
+def traced(stream_id: int, index: int, value: bytes, encoder: Encoder) -> bytes:
+    """A request like TRACED whose field at `index` has this value, from an encoder that fills the dynamic table."""
+    fields = [*TRACED]
+    fields[index] = (fields[index][0], value)
+    return head(stream_id, encoder.encode(fields)) + body(stream_id)
+
+
+def learning_server() -> tuple[Http2Connection, Learner, Encoder]:
+    """Give a server that has met TRACED."""
+    learner, encoder = Learner(), Encoder()
+    connection = Http2Connection(learner, client=False, limits=Http2Limits(max_concurrent_streams=1000))
+    connection.start()
+    connection.feed(OPENING + traced(1, 0, b"POST", encoder))
+    return connection, learner, encoder
+
+
+@pytest.mark.parametrize(("index", "value"), [(6, b"2S"), (7, b"00-33-44-01")], ids=["timeout", "trace"])
+def test_heads_that_differ_in_what_changes_with_every_call_are_taken_whole(index: int, value: bytes) -> None:
+    """A new trace context or deadline makes no new kind of request; each block still says what it said."""
+    connection, learner, encoder = learning_server()
+
+    connection.feed(traced(3, index, value, encoder) + traced(5, index, value + b"0", encoder))
+    assert learner.taker.taken == [(3, b"abc"), (5, b"abc")]
+    assert [block.headers[index][1] for block in learner.taker.blocks] == [value, value + b"0"]
+    assert (len(learner.blocks), connection.closed) == (1, False)
+
+
+@pytest.mark.parametrize(("index", "value"), [(2, b"/other"), (8, b"2")], ids=["path", "another field"])
+def test_heads_that_differ_otherwise_are_new(index: int, value: bytes) -> None:
+    """Kin have all other fields in common."""
+    connection, learner, encoder = learning_server()
+
+    connection.feed(traced(3, index, value, encoder))
+    assert (learner.taker.taken, len(learner.blocks)) == ([], 2)
+    assert learner.blocks[1].headers[index][1] == value
+
+
+def test_kinds_of_heads_are_forgotten_beyond_a_bound() -> None:
+    """A peer that sends ever new kinds costs a bounded memory, and is served on."""
+    connection, learner, encoder = learning_server()
+
+    for number in range(200):
+        connection.feed(traced(3 + 4 * number, 8, b"%d" % number, encoder))
+        connection.feed(traced(5 + 4 * number, 8, b"%d" % number, encoder))
+    assert (len(learner.blocks) + len(learner.taker.taken), connection.closed) == (401, False)
+    assert len(connection._kin) <= 64
