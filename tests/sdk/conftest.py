@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.compat.runtimes import APP_ID, components, echo_app
 from tests.daemon_process import Daemon, running_daemon
+from tests.daprd.sidecar_process import running
 
 TOKEN = "sdk-test-token-0123456789abcdef"
 PENDING: dict[str, str] = {}
@@ -97,6 +99,17 @@ def at(daemon: Daemon, node: Node) -> Node:
 def node(nodes: dict[str, Node]) -> Node:
     """The place of the echo app."""
     return nodes[APP_ID]
+
+
+@contextmanager
+def sidecar(root: Path, app_id: str, protocol: str, app_port: int) -> Iterator[Node]:
+    """`noded daprd` of an app that may not be there yet; a program at its ports must end it."""
+    (root / "resources").mkdir()
+    (root / "resources" / "components.yaml").write_text(components().replace("@STATE_DIR@", str(root)))
+    flags = ("--app-id", app_id, "--resources-path", str(root / "resources"), "--app-port", str(app_port))
+    with running(root, *flags, "--app-protocol", protocol, ready=False) as started:
+        yield Node(app_id, protocol, app_port, started.http_port, started.grpc_port)
+        assert started.code() == 0, started.log()
 
 
 def free_ports(count: int) -> list[int]:

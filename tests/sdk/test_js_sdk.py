@@ -5,15 +5,11 @@ The SDK speaks to TCP ports only: the app's loopback ports with their token, or 
 
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.compat.runtimes import components
-from tests.daprd.sidecar_process import running
-from tests.sdk.conftest import Node, check, fetched, free_ports, outcomes
+from tests.sdk.conftest import Node, check, fetched, free_ports, outcomes, sidecar
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,18 +31,6 @@ def js_packages() -> Path:
     return MODULE
 
 
-@contextmanager
-def sidecar(root: Path, protocol: str) -> Iterator[Node]:
-    """`noded daprd` with an app that is not there yet."""
-    app_id, app_port = f"js-{protocol}", free_ports(1)[0]
-    (root / "resources").mkdir()
-    (root / "resources" / "components.yaml").write_text(components().replace("@STATE_DIR@", str(root)))
-    flags = ("--app-id", app_id, "--resources-path", str(root / "resources"), "--app-port", str(app_port))
-    with running(root, *flags, "--app-protocol", protocol, ready=False) as started:
-        yield Node(app_id, protocol, app_port, started.http_port, started.grpc_port)
-        assert started.code() == 0, started.log()
-
-
 @pytest.fixture(scope="module", params=["http", "grpc"])
 def on_daemon(request: pytest.FixtureRequest, nodes: dict[str, Node], js_packages: Path) -> dict[str, str]:
     return outcomes(["node", str(js_packages / "main.js")], nodes[f"js-{request.param}"].environment())
@@ -56,7 +40,7 @@ def on_daemon(request: pytest.FixtureRequest, nodes: dict[str, Node], js_package
 def on_sidecar(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, js_packages: Path
 ) -> dict[str, str]:
-    with sidecar(tmp_path_factory.mktemp("js"), request.param) as node:
+    with sidecar(tmp_path_factory.mktemp("js"), f"js-{request.param}", request.param, free_ports(1)[0]) as node:
         return outcomes(["node", str(js_packages / "main.js"), "shutdown"], node.environment())
 
 
