@@ -3,9 +3,9 @@
 Made in order, undone in reverse: its sockets are the last thing made and the first closed.
 """
 
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from socket import AF_UNIX
 from typing import Protocol
 
@@ -21,11 +21,11 @@ from noded.config.records import AppProtocol, AppSpec, SubscriptionSpec
 from noded.endpoints import Endpoints
 from noded.host import Host
 from noded.lanes import in_trio
+from noded.runtime.health_probe import Probe, make_probe
+from noded.runtime.lifecycle import Lifecycle
 from noded.runtime.subscriptions import Subscriptions
 from noded.server import Listener, Serving
 from noded.sockets import BACKLOG
-
-log = logging.getLogger("noded.apps")
 
 CHANNEL_SECONDS = 0.1
 """Between two tries to reach an app that is not up yet (daprd waits as long)."""
@@ -50,11 +50,12 @@ class Attachment:
     app: App
     endpoints: Endpoints
     listeners: list[Listener] = field(default_factory=list)
-    reached: trio.Event = field(default_factory=trio.Event)
-    """Set once the app was seen to answer on its channel."""
+    lifecycle: Lifecycle | None = None
+    """Of an app that has a channel."""
     _servers: list["Closable"] = field(default_factory=list)
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _subscriptions: Subscriptions | None = None
+    _probe_channel: AppChannel | GrpcChannel | None = None
 
     @classmethod
     async def open(cls, app: App, site: Site, subscriptions: tuple[SubscriptionSpec, ...]) -> "Attachment":
@@ -73,7 +74,8 @@ class Attachment:
         app.subscriptions = held
         held.open(subscriptions, site.nursery)
         if app.spec.channel is not None:
-            site.nursery.start_soon(made._await_channel, parse_address(app.spec.channel.address))
+            made.lifecycle = Lifecycle(app, held, made._probe(site.host))
+            site.nursery.start_soon(made._live, made.lifecycle, parse_address(app.spec.channel.address))
         return made
 
     def stop_listening(self) -> None:
@@ -84,6 +86,13 @@ class Attachment:
         self.endpoints.stop()
         for listener in self.listeners:
             listener.drain()
+
+    async def wait_unhealthy(self) -> None:
+        """Return while the app is not known to be healthy. One without a channel is."""
+        if self.lifecycle is None:
+            await trio.sleep_forever()
+        else:
+            await self.lifecycle.wait_unhealthy()
 
     def end_subscriptions(self) -> None:
         """Deliver no more; the app may go on calling."""
@@ -107,6 +116,8 @@ class Attachment:
             listener.abort()
         self._scope.cancel()
         self.end_subscriptions()
+        if self._probe_channel is not None:
+            channels.append(self._probe_channel)
         for channel in channels:
             await in_trio(channel.aclose())
         self.endpoints.remove()
@@ -118,18 +129,19 @@ class Attachment:
             make = host.loop.create_unix_server if bound.sock.family is AF_UNIX else host.loop.create_server
             self._servers.append(await host.from_asyncio(make(listener, sock=bound.sock, backlog=BACKLOG)))
 
-    async def _await_channel(self, address: Address) -> None:
-        """Dial the app until it listens; then it is ready."""
+    async def _live(self, lifecycle: Lifecycle, address: Address) -> None:
         with self._scope:
-            while not self.app.ready:
-                try:
-                    await _dial(address)
-                except OSError:
-                    await trio.sleep(CHANNEL_SECONDS)
-                else:
-                    self.app.ready = True
-                    self.reached.set()
-                    log.info("app %s answers", self.app.tenant.id)
+            await lifecycle.run(partial(_dial_patiently, address))
+
+    def _probe(self, host: Host) -> Probe | None:
+        """How the app's health is asked for, if it is: over a channel of its own."""
+        spec = self.app.spec
+        if spec.health is None or spec.channel is None:
+            return None
+        channel = make_channel(replace(spec, channel=replace(spec.channel, max_concurrency=None)), host)
+        assert channel is not None, "it has one"
+        self._probe_channel = channel
+        return make_probe(channel, spec.health)
 
     def reload(self, subscriptions: tuple[SubscriptionSpec, ...]) -> None:
         """Take changed resources: components were bound anew, declared subscriptions may differ."""
@@ -142,6 +154,17 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Stop."""
+
+
+async def _dial_patiently(address: Address) -> None:
+    """Dial the app until it listens."""
+    while True:
+        try:
+            await _dial(address)
+        except OSError:
+            await trio.sleep(CHANNEL_SECONDS)
+        else:
+            return
 
 
 async def _dial(address: Address) -> None:

@@ -2,7 +2,7 @@
 
 from msgspec import Struct, field
 
-from noded.config.records import AppProtocol, AppSpec, ChannelSpec, LoopbackSpec
+from noded.config.records import AppProtocol, AppSpec, ChannelSpec, HealthSpec, InitEndpoint, LoopbackSpec
 from tenancy.limits import Limits
 from tenancy.namespacing import check_app_id, check_namespace
 
@@ -23,6 +23,9 @@ class AttachRequest(Struct, rename="camel"):
     token: str = ""
     """Of those ports; "": the daemon makes one."""
     limits: Limits = field(default_factory=Limits)
+    health: HealthSpec | None = None
+    """None: the app is not probed."""
+    disable_init_endpoints: tuple[InitEndpoint, ...] = ()
     hold: bool = True
     """Whether the app is detached when the one who asked is gone."""
 
@@ -33,4 +36,17 @@ def spec_of(wanted: AttachRequest) -> AppSpec:
         raise ValueError(problem)
     channel = ChannelSpec(wanted.channel, wanted.protocol, wanted.max_concurrency) if wanted.channel else None
     loopback = LoopbackSpec(wanted.http_port, wanted.grpc_port, wanted.token or None) if wanted.loopback else None
-    return AppSpec(wanted.app_id, wanted.namespace, channel=channel, loopback=loopback, limits=wanted.limits)
+    if wanted.health is not None:
+        if channel is None:
+            raise ValueError("an app without a channel cannot be probed: give its port or its channel")
+        if wanted.health.timeout_seconds > wanted.health.interval_seconds:
+            raise ValueError("a probe may not take longer than the interval between two")
+    return AppSpec(
+        wanted.app_id,
+        wanted.namespace,
+        channel=channel,
+        loopback=loopback,
+        limits=wanted.limits,
+        health=wanted.health,
+        disable_init_endpoints=wanted.disable_init_endpoints,
+    )

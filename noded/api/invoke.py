@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from noded.api import invoke_grpc_app
 from noded.api.invoke_headers import AnswerHeaders, RequestHeaders, answer_headers, request_headers
-from noded.api.invoke_identity import find_grpc_app, identity_headers
+from noded.api.invoke_identity import check_healthy, find_grpc_app, identity_headers
 from noded.api.invoke_target import (
     METHOD,
     PLAIN_PREFIX,
@@ -112,7 +112,8 @@ def _begin_anew(call: HttpCall, headers: RequestHeaders) -> None:
 def resolve(caller: App, target: Target, verb: bytes) -> tuple[bytes, App, AppChannel]:
     """Find the path to send, the app to call and its channel.
 
-    Raises ApiError for a bad method, an unknown app, one without a channel, and a verb that cannot be sent.
+    Raises ApiError for a bad method, an unknown app, one without a channel, a verb that cannot be sent, and an app that
+    is unhealthy.
     """
     try:
         path = request_path(target)
@@ -128,6 +129,7 @@ def resolve(caller: App, target: Target, verb: bytes) -> tuple[bytes, App, AppCh
     if verb not in VERBS:
         text = _GRPC_ERROR.format(code="InvalidArgument", text="invalid HTTP verb")
         raise DIRECT_INVOKE.error(id=target.app, error=text)
+    check_healthy(caller, callee, target.app)
     return path, callee, channel
 
 

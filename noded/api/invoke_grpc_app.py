@@ -14,7 +14,7 @@ from google.rpc.status_pb2 import Status
 from msgspec import json
 
 from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
-from noded.api.invoke_identity import identity_headers
+from noded.api.invoke_identity import check_healthy, identity_headers
 from noded.api.invoke_target import InvalidTarget, Target, request_path
 from noded.app import App
 from noded.calls import TEXT, GrpcCall, Header, HttpCall, Reply
@@ -81,6 +81,7 @@ async def from_grpc(call: GrpcCall, callee: App, asked: invoke_pb2.InvokeService
     metadata = [field for field in incoming.forwarded if field[0] not in _NOT_SENT]
     metadata += _raw([field for field in call.metadata if field[0].endswith(b"-bin")])
     metadata.append((b"traceparent", _trace(call.app, incoming)))
+    check_healthy(call.app, callee, asked.id)
     answer = await _on_invoke(call.app, callee, message, metadata)
     call.initial_metadata.extend(_raw(answer.headers))
     call.trailing_metadata.extend(_raw(answer.trailers))
@@ -156,6 +157,7 @@ def _send(call: HttpCall, callee: App, target: Target, headers: RequestHeaders, 
 
     try:
         message = _message(call, target, body)
+        check_healthy(call.app, callee, target.app)
     except ApiError as error:
         call.exchange.reply(error_reply(error))
         return

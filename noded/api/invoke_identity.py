@@ -1,8 +1,14 @@
 """Who calls whom: what every invocation tells the app it calls, whatever that speaks. Source: dapr-api.md 1.7."""
 
+from typing import Final
+
 from noded.api.invoke_target import InvalidTarget, split_app
 from noded.app import App
 from noded.calls import Header
+from noded.errors import DIRECT_INVOKE
+
+_INTERNAL: Final = "rpc error: code = Internal desc = "
+_UNHEALTHY: Final = _INTERNAL + "app is not in a healthy state"
 
 
 def find_grpc_app(caller: App, named: str) -> App | None:
@@ -12,6 +18,14 @@ def find_grpc_app(caller: App, named: str) -> App | None:
     except InvalidTarget:
         return None
     return callee if callee is not None and callee.grpc_channel is not None else None
+
+
+def check_healthy(caller: App, callee: App, named: str) -> None:
+    """Raises ApiError where the app's own probes say that it is not to be called; other apps hear it of its sidecar."""
+    if callee.healthy:
+        return
+    text = _UNHEALTHY if caller is callee else f"{_INTERNAL}error invoking app channel: {_UNHEALTHY}"
+    raise DIRECT_INVOKE.error(id=named, error=text)
 
 
 def identity_headers(caller: App, callee: App) -> list[Header]:

@@ -10,6 +10,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from noded.app import App, PubSubBinding, StateBinding
 from noded.calls import NO_CONTENT, GrpcCall, HttpCall, Reply
+from noded.goduration import go_duration
 from noded.proto import metadata_pb2
 from noded.version import RUNTIME_VERSION
 
@@ -28,6 +29,15 @@ class _Subscription(msgspec.Struct):
     rules: list[dict[str, str]] = []
     deadLetterTopic: str = ""  # noqa: N815 - Dapr's spelling
     metadata: dict[str, str] = {}
+
+
+class _Health(msgspec.Struct, omit_defaults=True):
+    """How the app is probed, spelt as Dapr does; the path of a gRPC app is left out."""
+
+    healthProbeInterval: str  # noqa: N815
+    healthProbeTimeout: str  # noqa: N815
+    healthThreshold: int  # noqa: N815
+    healthCheckPath: str = ""  # noqa: N815
 
 
 async def get_http(call: HttpCall) -> Reply:
@@ -65,6 +75,15 @@ async def get_grpc(call: GrpcCall, request: metadata_pb2.GetMetadataRequest) -> 
         answer.app_connection_properties.channel_address = host
         answer.app_connection_properties.port = int(port) if port.isdigit() else 0
         answer.app_connection_properties.max_concurrency = channel.max_concurrency or 0
+        if (health := _health(app)) is not None:
+            answer.app_connection_properties.health.CopyFrom(
+                metadata_pb2.AppConnectionHealthProperties(
+                    health_check_path=health.healthCheckPath,
+                    health_probe_interval=health.healthProbeInterval,
+                    health_probe_timeout=health.healthProbeTimeout,
+                    health_threshold=health.healthThreshold,
+                )
+            )
     return answer
 
 
@@ -114,7 +133,21 @@ def _channel(app: App) -> dict[str, object]:
         told["port"] = int(port)
     if app.spec.channel.max_concurrency is not None:
         told["maxConcurrency"] = app.spec.channel.max_concurrency
+    if (health := _health(app)) is not None:
+        told["health"] = health
     return told
+
+
+def _health(app: App) -> _Health | None:
+    channel, health = app.spec.channel, app.spec.health
+    if channel is None or health is None:
+        return None
+    return _Health(
+        healthCheckPath="" if channel.protocol.is_grpc else health.path,
+        healthProbeInterval=go_duration(health.interval_seconds),
+        healthProbeTimeout=go_duration(health.timeout_seconds),
+        healthThreshold=health.threshold,
+    )
 
 
 def _note(app: App, key: str, value: str) -> None:

@@ -17,9 +17,18 @@ from noded.admin.attach_request import AttachRequest, spec_of
 from noded.commands.arguments import CommandError, Commands, add_command, client_of
 from noded.commands.attached import Attached
 from noded.commands.child import run_child
-from noded.config.records import AppProtocol
+from noded.config.records import AppProtocol, HealthSpec, InitEndpoint
 from noded.config.shapes import camel_case
-from noded.config.values import parse_address, parse_count, parse_port, parse_quantity, parse_rate
+from noded.config.values import (
+    parse_address,
+    parse_count,
+    parse_milliseconds,
+    parse_path,
+    parse_port,
+    parse_quantity,
+    parse_rate,
+    parse_seconds,
+)
 from tenancy.limits import FIELDS, Limits
 
 T = TypeVar("T")
@@ -41,6 +50,7 @@ def add(commands: Commands) -> None:
     where.add_argument("--app-channel", type=_address, metavar="ADDRESS", help="the same, as host:port or unix:/path")
     add_argument("--app-protocol", choices=[each.value for each in AppProtocol], default="http", help="default: http")
     add_argument("--app-max-concurrency", type=_count, metavar="N", help="calls to the app at one moment")
+    _add_health(parser)
     add_argument("--http-port", type=_port, default=0, metavar="PORT", help="of Dapr's HTTP API; default: a free one")
     add_argument("--grpc-port", type=_port, default=0, metavar="PORT", help="of Dapr's gRPC API; default: a free one")
     add_argument("--no-loopback", action="store_true", help="Unix sockets only, no TCP ports")
@@ -48,6 +58,22 @@ def add(commands: Commands) -> None:
     add_argument("--limit", type=_limit, action="append", default=[], metavar="NAME=VALUE", help=limit_text)
     add_argument("command_line", nargs="*", metavar="COMMAND", help="after --: the app's own command")
     parser.set_defaults(run=_run)
+
+
+def _add_health(parser: argparse.ArgumentParser) -> None:
+    """Options spelt as daprd's flags, with its units."""
+    usual, add_argument = HealthSpec(), parser.add_argument
+    probe = "probe the app's health: /healthz, or HealthCheck of a gRPC app"
+    add_argument("--enable-app-health-check", action="store_true", help=probe)
+    add_argument("--app-health-check-path", type=_path, default=usual.path, metavar="PATH", help="default: /healthz")
+    interval = "between two probes; default: 5"
+    add_argument("--app-health-probe-interval", type=_seconds, default=5.0, metavar="SECONDS", help=interval)
+    timeout = "that a probe may take; default: 500"
+    add_argument("--app-health-probe-timeout", type=_milliseconds, default=0.5, metavar="MS", help=timeout)
+    threshold = "failed probes that make it unhealthy; default: 3"
+    add_argument("--app-health-threshold", type=_count, default=usual.threshold, metavar="N", help=threshold)
+    choices, skipped = [each.value for each in InitEndpoint], "not to ask the app for; may be repeated"
+    add_argument("--disable-init-endpoints", action="append", choices=choices, default=[], help=skipped)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -96,12 +122,23 @@ def _wanted(options: argparse.Namespace) -> AttachRequest:
         http_port=options.http_port,
         grpc_port=options.grpc_port,
         limits=replace(Limits(), **dict(options.limit)),
+        health=_health(options) if options.enable_app_health_check else None,
+        disable_init_endpoints=tuple(map(InitEndpoint, options.disable_init_endpoints)),
     )
     try:
         spec_of(wanted)
     except ValueError as error:
         options.refuse(str(error))
     return wanted
+
+
+def _health(options: argparse.Namespace) -> HealthSpec:
+    return HealthSpec(
+        path=options.app_health_check_path,
+        interval_seconds=options.app_health_probe_interval,
+        timeout_seconds=options.app_health_probe_timeout,
+        threshold=options.app_health_threshold,
+    )
 
 
 def _limit(text: str) -> tuple[str, float]:
@@ -129,6 +166,19 @@ def _port(text: str) -> int:
 
 def _count(text: str) -> int:
     return _parsed(parse_count, text, "allowed: a whole number from 1")
+
+
+def _path(text: str) -> str:
+    return _parsed(parse_path, text, "allowed: a path, as /healthz")
+
+
+def _seconds(text: str) -> float:
+    return _parsed(parse_seconds, text, "allowed: a whole number of seconds from 1, or a Go duration; at most 24h")
+
+
+def _milliseconds(text: str) -> float:
+    allowed = "allowed: a whole number of milliseconds from 1, or a Go duration; at most 24h"
+    return _parsed(parse_milliseconds, text, allowed)
 
 
 def _address(text: str) -> str:

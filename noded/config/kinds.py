@@ -5,12 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from noded.config.problems import Place, Reading, quote
-from noded.config.records import AppSpec, ComponentSpec, Origin, QuotaSpec, RouteRule, SubscriptionSpec
+from noded.config.records import (
+    AppSpec,
+    ComponentSpec,
+    HealthSpec,
+    Origin,
+    QuotaSpec,
+    RouteRule,
+    SubscriptionSpec,
+)
 from noded.config.schema import NOT_SERVED, Shape
 from noded.config.shapes import (
     APP,
     COMPONENT,
     CONFIGURATION,
+    HEALTH,
     QUOTA,
     SUBSCRIPTION_V1,
     SUBSCRIPTION_V2,
@@ -117,8 +126,26 @@ def _configuration(values: Values, meta: Meta, _reading: Reading, origin: Origin
     )
 
 
-def _app(values: Values, meta: Meta, _reading: Reading, origin: Origin) -> AppSpec:
-    return AppSpec(app_id=meta.name, namespace=meta.namespace or "default", origin=origin, **values.get("spec", {}))
+def _app(values: Values, meta: Meta, reading: Reading, origin: Origin) -> AppSpec:
+    spec: dict[str, Any] = dict(values.get("spec", {}))
+    given = {field.to: spec.pop(field.to) for field in HEALTH.values() if field.to in spec}
+    wanted = spec.pop("enable_app_health_check", False)
+    health = _health(given, reading, origin) if wanted else None
+    if given and not wanted:
+        reading.warn(Place(origin.line, "spec"), "appHealth fields have no effect without enableAppHealthCheck: true")
+    if health is not None and "channel" not in spec:
+        place = Place(origin.line, "spec.enableAppHealthCheck")
+        reading.problem(place, "asks for probes of an app without a channel", allowed="spec.channel beside it")
+    return AppSpec(app_id=meta.name, namespace=meta.namespace or "default", health=health, origin=origin, **spec)
+
+
+def _health(given: Values, reading: Reading, origin: Origin) -> HealthSpec:
+    health = HealthSpec(**given)
+    if health.timeout_seconds > health.interval_seconds:
+        place = Place(origin.line, "spec.appHealthProbeTimeout")
+        found = f"{health.timeout_seconds:g} s, every {health.interval_seconds:g} s"
+        reading.problem(place, "is above the interval", found=found, allowed="at most appHealthProbeInterval")
+    return health
 
 
 def _quota(values: Values, meta: Meta, _reading: Reading, origin: Origin) -> QuotaSpec:

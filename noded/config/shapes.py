@@ -11,6 +11,7 @@ from noded.config.records import (
     BulkSubscribe,
     ChannelSpec,
     IdentitySpec,
+    InitEndpoint,
     LoopbackSpec,
     RouteRule,
     SocketsSpec,
@@ -23,10 +24,13 @@ from noded.config.values import (
     parse_duration,
     parse_id,
     parse_match,
+    parse_milliseconds,
     parse_mode,
+    parse_path,
     parse_port,
     parse_quantity,
     parse_rate,
+    parse_seconds,
     parse_share,
     parse_text,
 )
@@ -103,6 +107,12 @@ def _protocol(text: str) -> AppProtocol:
     return AppProtocol(text)
 
 
+def _init_endpoint(text: str) -> InitEndpoint:
+    if text not in set(InitEndpoint):
+        raise ValueError("is nothing apps are asked at their start")
+    return InitEndpoint(text)
+
+
 def _limit(name: str) -> Field:
     if name.endswith("_per_second"):
         return Field(RATE)
@@ -129,6 +139,9 @@ AMOUNT = Text("a whole number from 0, as 500, 10k", parse_quantity)
 SIZE = Text("bytes, as 500, 500k, 10Mi, 1Gi", parse_quantity)
 RATE = Text("a number above 0 (a second), as 0.5, 500, 10k, 1Mi", parse_rate)
 SHARE = Text("a number from 0 to 1", parse_share)
+PATH = Text("a path, as /healthz", parse_path)
+SECONDS = Text("a whole number of seconds from 1, or a Go duration; at most 24h", parse_seconds)
+MILLISECONDS = Text("a whole number of milliseconds from 1, or a Go duration; at most 24h", parse_milliseconds)
 PORT = Text("0 (a free port) to 65535", parse_port)
 IDS = ListOf(Text("a whole number from 0 to 4294967294", parse_id))
 LATER = Anything(warning=NOT_SERVED)
@@ -275,6 +288,14 @@ CONFIGURATION = _resource(
     )
 )
 
+HEALTH = {
+    "appHealthCheckPath": Field(PATH, to="path"),
+    "appHealthProbeInterval": Field(SECONDS, to="interval_seconds"),
+    "appHealthProbeTimeout": Field(MILLISECONDS, to="timeout_seconds"),
+    "appHealthThreshold": Field(COUNT, to="threshold"),
+}
+"""Named as Dapr's annotations, their units included."""
+
 LIMITS = Shape({camel_case(each): _limit(each) for each in LIMIT_FIELDS}, Limits)
 
 APP = _resource(
@@ -307,7 +328,10 @@ APP = _resource(
             "limits": Field(LIMITS),
             "apiToken": Field(SECRET),
             "appToken": Field(SECRET),
-        },
+            "enableAppHealthCheck": Field(BOOL),
+            "disableInitEndpoints": Field(ListOf(Text(", ".join(InitEndpoint), _init_endpoint))),
+        }
+        | HEALTH,
         dict,
     ),
     name=APP_ID,

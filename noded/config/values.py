@@ -26,6 +26,7 @@ QUANTITY_UNITS = {
 DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 """Go's units of time.ParseDuration, in seconds; it takes both micro signs."""
 MAX_QUANTITY = (1 << 63) - 1
+DAY_SECONDS = 86_400.0
 MAX_ID = (1 << 32) - 2
 """Of users and groups; the next number means "none" to the kernel."""
 
@@ -103,6 +104,30 @@ def parse_duration(text: str) -> float:
     if not end:
         raise ValueError("is not a duration")
     return seconds
+
+
+def parse_seconds(text: str) -> float:
+    """Read `5` or a Go duration: some time above zero, a day at most."""
+    return _brief(text, 1.0)
+
+
+def parse_milliseconds(text: str) -> float:
+    """Read `500`, or a Go duration, as seconds: some time above zero, a day at most."""
+    return _brief(text, 1e-3)
+
+
+def _brief(text: str, unit: float) -> float:
+    seconds = int(text) * unit if _INTEGER.fullmatch(text) else parse_duration(text)
+    if not 0 < seconds <= DAY_SECONDS:
+        raise ValueError("is not above zero and at most a day")
+    return seconds
+
+
+def parse_path(text: str) -> str:
+    """Take a path of an app, its query included; the slash it begins with may be left out."""
+    if not text.isascii() or not text.isprintable() or " " in text or "#" in text:
+        raise ValueError("is not a path")
+    return "/" + text.removeprefix("/")
 
 
 def parse_mode(text: str) -> int:

@@ -10,7 +10,7 @@ Unlike there, an event without a route is not also sent to the path "".
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 from uuid import uuid4
 
 from msgspec import Struct
@@ -77,6 +77,8 @@ class BulkSubscription:
         "_reception", "_routes", "_spec", "_timer", "_usage", "closed",
     )  # fmt: skip
 
+    pausable: ClassVar[bool] = True
+
     def __init__(  # noqa: PLR0913, PLR0917 - as HttpSubscription, and the call
         self,
         app: App,
@@ -122,7 +124,10 @@ class BulkSubscription:
             self._deliveries.done()
 
     def _flush(self) -> None:
-        """Send what was gathered, a batch per route."""
+        """Send what was gathered, a batch per route. For an unhealthy app it rests: gathered again, once it is well."""
+        if self._deliveries.paused:
+            self._deliveries.put_back(self, self._take())
+            return
         by_route: dict[bytes, list[BulkEntry]] = {}
         for delivery in self._take():
             entry = self._entry(delivery)

@@ -7,6 +7,7 @@ Source: dapr-api.md 1.5; daprd 1.18 pkg/runtime/subscription/postman/http.
 
 import logging
 import time
+from typing import ClassVar
 
 import msgspec
 
@@ -42,6 +43,8 @@ _decode_answer = msgspec.json.Decoder(dict[str, object]).decode
 
 class HttpSubscription:
     """One topic's consumer at the broker, for one HTTP app."""
+
+    pausable: ClassVar[bool] = True
 
     def __init__(self, app: App, binding: PubSubBinding, spec: SubscriptionSpec, deliveries: Deliveries) -> None:
         assert app.channel is not None, "an app without an HTTP channel has no HTTP subscription"

@@ -6,7 +6,7 @@ pkg/runtime/subscription/postman/grpc.
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 from google.protobuf.message import DecodeError
 
@@ -52,6 +52,8 @@ class GrpcSubscription:
         "_usage",
         "closed",
     )
+
+    pausable: ClassVar[bool] = True
 
     def __init__(self, app: App, binding: PubSubBinding, spec: SubscriptionSpec, deliveries: Deliveries) -> None:
         assert app.grpc_channel is not None, "an app without a gRPC channel has no gRPC subscription"

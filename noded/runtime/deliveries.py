@@ -1,13 +1,15 @@
 """One app's deliveries: how many are with it at one moment (`deliveries_in_flight`), and those that wait.
 
 Above the limit deliveries wait here, in order, held by credit that their subscriptions gave the broker: so this queue
-is bounded by the sum of the subscriptions' `max_in_flight`, and the broker keeps the rest.
+is bounded by the sum of the subscriptions' `max_in_flight`, and the broker keeps the rest. While the app is unhealthy
+those of its subscriptions rest here as well, and begin when it is healthy again: the broker's group stays, and with it
+what is published meanwhile, within the tenant's bounds. (daprd unsubscribes instead: its pubsub.in-memory loses that.)
 """
 
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar, Protocol
 
 import trio
 
@@ -27,6 +29,8 @@ class Recipient(Protocol):
     """A subscription that deliveries are for."""
 
     closed: bool
+    pausable: ClassVar[bool]
+    """Whether it rests while the app is unhealthy. A stream does not: whoever reads it is there."""
 
     def begin(self, delivery: Delivery) -> None:
         """Hand it to the app. `Deliveries.done` follows once, when the app has answered or will not."""
@@ -40,14 +44,19 @@ class Deliveries:
         self._tenant = tenant
         self._task = task
         self._waiting: deque[tuple[Recipient, Delivery]] = deque()
+        self._resting: deque[tuple[Recipient, Delivery]] = deque()
+        self.paused = False
+        """Whether the app is unhealthy."""
         self._serving = False
         self._asking = False
         self.count = 0
         """Deliveries with the app."""
 
     def start(self, recipient: Recipient, delivery: Delivery) -> None:
-        """Begin a delivery now, or once there is room."""
-        if self._waiting or not self._take():
+        """Begin a delivery now, or once there is room and the app is healthy."""
+        if self.paused and recipient.pausable:
+            self._resting.append((recipient, delivery))
+        elif self._waiting or not self._take():
             self._waiting.append((recipient, delivery))
             self._ask_later()
         else:
@@ -63,6 +72,27 @@ class Deliveries:
     def forget(self, recipient: Recipient) -> None:
         """Drop what waits for a closed subscription; the broker has it back already."""
         self._waiting = deque(entry for entry in self._waiting if entry[0] is not recipient)
+        self._resting = deque(entry for entry in self._resting if entry[0] is not recipient)
+
+    def pause(self) -> None:
+        """The app is unhealthy: begin nothing more for it. What is with it goes on."""
+        self.paused = True
+        self._resting.extend(entry for entry in self._waiting if entry[0].pausable)
+        self._waiting = deque(entry for entry in self._waiting if not entry[0].pausable)
+
+    def resume(self) -> None:
+        """The app is healthy: begin what rests, the oldest first."""
+        self.paused = False
+        self._waiting.extend(self._resting)
+        self._resting.clear()
+        if self._waiting:
+            self._serve()
+
+    def put_back(self, recipient: Recipient, deliveries: Sequence[Delivery]) -> None:
+        """Let deliveries rest that had begun and have not reached the unhealthy app."""
+        self._resting.extendleft((recipient, delivery) for delivery in reversed(deliveries))
+        for _ in deliveries:
+            self.done()
 
     def _take(self) -> bool:
         refusal = self._tenant.gate.acquire(LIMIT)

@@ -8,6 +8,7 @@ Source: dapr-api.md 2.2; daprd 1.18 pkg/api/grpc/subscribe.go, pkg/runtime/pubsu
 
 import time
 from collections import deque
+from typing import ClassVar
 
 from google.protobuf.message import DecodeError
 
@@ -90,6 +91,8 @@ class StreamSubscription:
         "_binding", "_deliveries", "_held", "_outbox", "_raw", "_reception", "_sending", "_spec", "_stream", "_usage",
         "closed",
     )  # fmt: skip
+
+    pausable: ClassVar[bool] = False
 
     def __init__(self, app: App, binding: PubSubBinding, spec: SubscriptionSpec, stream: GrpcStream) -> None:
         assert isinstance(app.subscriptions, Subscriptions)

@@ -30,6 +30,8 @@ class TopicSubscription:
         self._handle: SubscriptionHandle | None = None
         self._counted = False
         self._closed = False
+        self.tried = trio.Event()
+        """Set once it is open, or was seen not to open at once."""
 
     @property
     def is_open(self) -> bool:
@@ -48,12 +50,14 @@ class TopicSubscription:
                 await self._keep_trying(replaced)
         except Exception:
             log.exception("app %s: subscription to %s ended", self._tenant.id, self.wanted.spec.topic)
+        self.tried.set()
         if replaced is not None:
             replaced.close()
 
     def close(self) -> None:
         """Stop trying, or unsubscribe. Idempotent."""
         self._closed = True
+        self.tried.set()
         self._scope.cancel()
         self._consumer.close()
         handle, self._handle = self._handle, None
@@ -65,6 +69,7 @@ class TopicSubscription:
     async def _keep_trying(self, replaced: "TopicSubscription | None") -> None:
         wait, longest = REOPEN_SECONDS
         while (problem := await self._try(replaced)) is not None:
+            self.tried.set()
             log.warning("app %s: cannot subscribe to %s: %s", self._tenant.id, self.wanted.spec.topic, problem)
             await trio.sleep(wait)
             wait = min(wait * 2, longest)

@@ -1,7 +1,8 @@
 """The subscriptions of one app: opened when the app first answers, replaced on reload, closed when it is detached.
 
-The app is bound late: its /dapr/subscribe is asked until something answers, for as long as the app is attached, and
-only then are its topics subscribed to, as daprd waits for the app. What is published before that is not kept.
+The app is bound late: once it listens and is healthy its /dapr/subscribe is asked until something answers (daprd gives
+up after three tries), for as long as the app is attached, and only then are its topics subscribed to, as daprd waits
+for the app. What is published before that is not kept. Without a pub/sub component it is not asked, until there is one.
 """
 
 import logging
@@ -13,10 +14,11 @@ import trio
 from noded.app import App, PubSubBinding
 from noded.channel_contract import ChannelError
 from noded.channel_grpc import GrpcChannel
-from noded.config.records import SubscriptionSpec
+from noded.config.records import InitEndpoint, SubscriptionSpec
 from noded.lanes import in_trio
 from noded.runtime import subscriptions_grpc
 from noded.runtime.deliveries import Deliveries
+from noded.runtime.init_endpoints import ANSWER_SECONDS, init_headers
 from noded.runtime.match import BadMatch
 from noded.runtime.subscription import TopicSubscription
 from noded.runtime.subscription_list import Key, Kind, MalformedSubscriptions, Wanted, describe, parse, wanted
@@ -25,8 +27,6 @@ log = logging.getLogger("noded.subscriptions")
 
 ASK_SECONDS = (0.1, 1.0)
 """Between two tries to reach the app: first, doubled each time, and longest (daprd dials every 100 ms)."""
-ANSWER_SECONDS = 10.0
-"""For the app to say what it subscribes to."""
 ASK_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)
 """After a 404: some frameworks (Express in Dapr's JS SDK) listen before the route is there."""
 
@@ -42,19 +42,38 @@ class Subscriptions:
         self._open: dict[Key, TopicSubscription] = {}
         self._streams: dict[object, SubscriptionSpec] = {}  # {whoever holds the stream: what it asked for}
         self._nursery: trio.Nursery | None = None
+        self._may_ask = trio.Event()
+        self._tried = trio.Event()  # set once the app was asked, and what it wants was tried
+        self._asked = False
         self._app_answered = False
 
     # The lifetime.
 
     def open(self, declared: Sequence[SubscriptionSpec], nursery: trio.Nursery) -> None:
-        """Begin: from now to `close` a task in `nursery` keeps the subscriptions open."""
+        """From now to `close` a task in `nursery` owns the subscriptions; after `begin` there are some."""
         self._declared = tuple(declared)
         nursery.start_soon(self._run)
+
+    async def begin(self) -> None:
+        """The app is there: ask it, and subscribe to what it wants. Returns when that was tried, or takes long."""
+        self._may_ask.set()
+        with trio.move_on_after(ANSWER_SECONDS):
+            await self._tried.wait()
+
+    def pause(self) -> None:
+        """The app is unhealthy: deliver nothing more. Subscriptions stay, and so does what is published to them."""
+        self.deliveries.pause()
+
+    def resume(self) -> None:
+        """The app is healthy: deliver."""
+        self.deliveries.resume()
 
     def reload(self, declared: Sequence[SubscriptionSpec]) -> None:
         """Replace the declared ones. What did not change goes on; what changed opens before the old closes."""
         self._declared = tuple(declared)
         self._reconcile()
+        if self._nursery is not None and not self._asked:
+            self._nursery.start_soon(self._discover)
 
     def close(self) -> None:
         """End every subscription and the task. Idempotent."""
@@ -63,6 +82,7 @@ class Subscriptions:
         for subscription in self._open.values():
             subscription.close()
         self._open.clear()
+        self._tried.set()
 
     def listing(self) -> list[dict[str, object]]:
         """What /v1.0/metadata says: pubsubname, topic, rules, deadLetterTopic, metadata, type."""
@@ -95,7 +115,14 @@ class Subscriptions:
 
     async def _discover(self) -> None:
         """Ask the app for its topics until it answers. An app without a channel has streams only."""
-        if not self._app.pubsub:
+        await self._may_ask.wait()
+        if self._asked or not self._app.pubsub:
+            self._tried.set()
+            return
+        self._asked = True
+        if InitEndpoint.SUBSCRIBE in self._app.spec.disable_init_endpoints:
+            log.info("app %s is not asked for its subscriptions: disabled", self._app.tenant.id)
+            await self._take(())
             return
         if self._app.grpc_channel is not None:
             await self._ask_by_grpc(self._app.grpc_channel)
@@ -112,7 +139,7 @@ class Subscriptions:
     async def _ask(self) -> int:
         """Ask once it can be reached, and act on what it says. Returns the status."""
         assert self._app.channel is not None
-        headers = ((b"content-type", b"application/json"), (b"dapr-app-id", self._app.app_id.encode()))
+        headers = init_headers(self._app)
         wait, longest = ASK_SECONDS
         while True:
             try:
@@ -121,9 +148,7 @@ class Subscriptions:
             except ChannelError:
                 await trio.sleep(wait)
                 wait = min(wait * 2, longest)
-        self._app_answered = True
-        self._answered = self._read(answer.status, answer.body)
-        self._reconcile()
+        await self._take(self._read(answer.status, answer.body))
         return answer.status
 
     async def _ask_by_grpc(self, channel: GrpcChannel) -> None:
@@ -139,9 +164,16 @@ class Subscriptions:
             if listed is None:
                 await trio.sleep(wait)
                 wait = min(wait * 2, longest)
+        await self._take(listed)
+
+    async def _take(self, answered: tuple[SubscriptionSpec, ...]) -> None:
+        """Subscribe to what the app wants and what is declared for it. Returns when each was tried."""
         self._app_answered = True
-        self._answered = listed
+        self._answered = answered
         self._reconcile()
+        for each in tuple(self._open.values()):
+            await each.tried.wait()
+        self._tried.set()
 
     def _read(self, status: int, body: bytes) -> tuple[SubscriptionSpec, ...]:
         if status == 200:

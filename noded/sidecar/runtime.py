@@ -22,6 +22,7 @@ from noded.config.load import Loaded
 from noded.config.records import AppSpec, ComponentSpec, Resources
 from noded.daemon import FORCED_SECONDS, Daemon
 from noded.dispatch import Dispatcher
+from noded.goduration import go_duration
 from noded.host import Host
 from noded.route_table import clean
 from noded.routes import http_table
@@ -128,19 +129,21 @@ class Sidecar(Daemon):
         seconds = self._sidecar.block_shutdown_seconds
         if seconds is None:
             return
-        log.info("Blocking graceful shutdown for %gs...", seconds)
+        log.info("Blocking graceful shutdown for %s or until app reports unhealthy...", go_duration(seconds))
         attachment.end_subscriptions()
-        await trio.sleep(seconds)
+        with trio.move_on_after(seconds):
+            await attachment.wait_unhealthy()
 
     # Beside the APIs.
 
     async def _tell_ready(self, attachment: Attachment) -> None:
-        channel = attachment.app.spec.channel
-        if channel is not None:
+        channel, lifecycle = attachment.app.spec.channel, attachment.lifecycle
+        if channel is not None and lifecycle is not None:
             port = channel.address.rpartition(":")[2]
             log.info("application protocol: %s. waiting on port %s.", channel.protocol.value, port)
-            await attachment.reached.wait()
+            await lifecycle.reached.wait()
             log.info("application discovered on port %s", port)
+            await lifecycle.ready.wait()
         elapsed = round((time.perf_counter() - self._began) * 1000)
         log.info("dapr initialized. Status: Running. Init Elapsed %dms", elapsed)
 

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from noded.config.records import AppProtocol, AppSpec, ChannelSpec, Settings
+from noded.config.records import AppProtocol, AppSpec, ChannelSpec, HealthSpec, InitEndpoint, Settings
 from noded.config.values import parse_quantity
 from noded.sidecar.pflag import Parsed
 
 log = logging.getLogger("noded.runtime")
 
 APP_ID = re.compile(r"[^./\x00-\x20\x7f]+")
+MAX_THRESHOLD = (1 << 31) - 1
+"""Of failed probes; from here on it overflows in daprd, which takes its default instead."""
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -99,9 +101,6 @@ def _check_unserved(flags: Parsed) -> None:
     if dissemination <= 0:
         reason = f"must be positive, got {dissemination:g}s"
         raise Refused(f"Failed to parse flags: invalid value for 'actors-disseminate-timeout' option: {reason}")
-    for endpoint in flags.texts("disable-init-endpoints"):
-        if endpoint.strip().lower() not in {"", "config", "subscribe"}:
-            raise Refused(f"Fatal error from runtime: invalid value for 'disable-init-endpoints': {endpoint}")
 
 
 def _app(flags: Parsed, environ: Mapping[str, str]) -> AppSpec:
@@ -118,7 +117,35 @@ def _app(flags: Parsed, environ: Mapping[str, str]) -> AppSpec:
         channel=_channel(flags),
         api_token=environ.get("DAPR_API_TOKEN") or None,
         app_token=environ.get("APP_API_TOKEN") or None,
+        health=_health(flags),
+        disable_init_endpoints=tuple(map(InitEndpoint, _init_endpoints(flags))),
     )
+
+
+def _health(flags: Parsed) -> HealthSpec | None:
+    """How the app is probed; a number that makes no sense means the default. Raises Refused."""
+    usual = HealthSpec()
+    interval, timeout = flags.number("app-health-probe-interval"), flags.number("app-health-probe-timeout")
+    threshold = flags.number("app-health-threshold")
+    health = HealthSpec(
+        path=flags.text("app-health-check-path"),
+        interval_seconds=float(interval) if interval > 0 else usual.interval_seconds,
+        timeout_seconds=timeout / 1000 if timeout > 0 else usual.timeout_seconds,
+        threshold=threshold if 1 <= threshold < MAX_THRESHOLD else usual.threshold,
+    )
+    if health.timeout_seconds > health.interval_seconds:
+        problem = "value for 'health-probe-timeout' must be smaller than 'health-probe-interval'"
+        raise Refused(f"Fatal error from runtime: {problem}")
+    return health if flags.on("enable-app-health-check") else None
+
+
+def _init_endpoints(flags: Parsed) -> list[str]:
+    """Which are not to be asked. Raises Refused."""
+    named = [each.strip().lower() for each in flags.texts("disable-init-endpoints")]
+    for each in named:
+        if each and each not in set(InitEndpoint):
+            raise Refused(f"Fatal error from runtime: invalid value for 'disable-init-endpoints': {each}")
+    return [each for each in named if each]
 
 
 def _channel(flags: Parsed) -> ChannelSpec | None:

@@ -195,6 +195,7 @@ class PubSubNode:
         if listening:
             await member.server.listen(self.host)
         subscriptions.open(declared, self._nursery)
+        self._nursery.start_soon(subscriptions.begin)
         return member
 
     async def aclose(self) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import ClassVar
 
 from components.contract import Delivery, Message, Verdict
 from noded.runtime.deliveries import Deliveries
@@ -12,6 +13,8 @@ from tests.daemon.pubsub_node import ORDERS, Answer, PubSubNode, idle, with_node
 
 class Recipient:
     """A subscription that notes what it is told to begin."""
+
+    pausable: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.closed = False

@@ -47,7 +47,7 @@ def daemon(apps: Pair) -> Iterator[Daemon]:
     with running_daemon(described, {"lonely": "left", "other": "right"}) as running:
         for side in SIDES:
             with http(running, "twin", side) as client:
-                subscribed = lambda client=client: client("GET", "/v1.0/metadata").json["subscriptions"]  # noqa: E731
+                subscribed = lambda client=client: client("GET", "/v1.0/metadata").json.get("subscriptions")  # noqa: E731
                 eventually(subscribed)
         yield running
 

@@ -100,7 +100,7 @@ def test_blocked_shutdown_leaves_the_apis_open(tmp_path: Path) -> None:
     """--dapr-block-shutdown-duration: after SIGTERM the app may go on calling; a second SIGTERM ends it at once."""
     with running(tmp_path, "--dapr-block-shutdown-duration", "1h") as sidecar:
         sidecar.process.terminate()
-        sidecar.waits_for("Blocking graceful shutdown for 3600s")
+        sidecar.waits_for("Blocking graceful shutdown for 1h0m0s")
 
         assert sidecar.http("GET", "/v1.0/healthz").status == 204
         sidecar.process.terminate()

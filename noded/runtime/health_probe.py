@@ -1,0 +1,77 @@
+"""Probing an app: one question after another, each with a deadline, on a connection of its own.
+
+Its own, because calls to the app may fill its channel: a busy app is not an unhealthy one. Answers and errors never
+raise; they are the probe's result. Source: daprd 1.18 pkg/channel/http and pkg/channel/grpc, HealthProbe.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from noded.channel_contract import AppChannel, ChannelError
+from noded.channel_grpc import GrpcChannel
+from noded.config.records import HealthSpec
+from noded.errors import Grpc
+from noded.lanes import in_trio
+from noded.runtime.health import Change, Health
+from noded.wire.http1 import MalformedRequest
+
+HEALTH_CHECK: Final = b"/dapr.proto.runtime.v1.AppCallbackHealthCheck/HealthCheck"
+
+Probe = Callable[[], Awaitable[str | None]]
+"""Ask the app once; None: it is well, else what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProbe:
+    """`GET path`: well is any 2xx."""
+
+    channel: AppChannel
+    spec: HealthSpec
+
+    async def __call__(self) -> str | None:
+        """Ask once."""
+        target = b"/" + self.spec.path.removeprefix("/").encode()
+        try:
+            answer = await in_trio(self.channel.call(b"GET", target, (), b"", self.spec.timeout_seconds))
+        except (ChannelError, MalformedRequest) as error:
+            return str(error)
+        return None if 200 <= answer.status < 300 else f"it answered status {answer.status}"
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcProbe:
+    """AppCallbackHealthCheck/HealthCheck: well is OK."""
+
+    channel: GrpcChannel
+    spec: HealthSpec
+
+    async def __call__(self) -> str | None:
+        """Ask once."""
+        status = (await in_trio(self.channel.call(HEALTH_CHECK, b"", (), self.spec.timeout_seconds))).status
+        return None if status.code == Grpc.OK else f"it answered status {status.code}: {status.message}"
+
+
+def make_probe(channel: AppChannel | GrpcChannel, spec: HealthSpec) -> Probe:
+    """Choose the question by what the app speaks. The channel is used for nothing else."""
+    return GrpcProbe(channel, spec) if isinstance(channel, GrpcChannel) else HttpProbe(channel, spec)
+
+
+async def watch(probe: Probe, spec: HealthSpec, on_change: Callable[[Change, str], None]) -> None:
+    """Probe at once and then every interval, until cancelled. A late probe is made at once; none is made up for.
+
+    `on_change` is told each change, and of an unhealthy app what was wrong last.
+    """
+    health = Health(spec.threshold)
+    due = trio.current_time()
+    while True:
+        problem: str | None = f"no answer within {spec.timeout_seconds:g} s"
+        with trio.move_on_after(spec.timeout_seconds):
+            problem = await probe()
+        change = health.succeeded() if problem is None else health.failed()
+        if change is not None:
+            on_change(change, problem or "")
+        due = max(due + spec.interval_seconds, trio.current_time())
+        await trio.sleep_until(due)
