@@ -22,7 +22,7 @@ from noded.api.invoke_target import (
     split_app,
 )
 from noded.app import App
-from noded.calls import Exchange, Header, HttpCall, Reply
+from noded.calls import JSON, Exchange, Header, HttpCall, Reply
 from noded.channel_contract import AppChannel, ChannelError
 from noded.channel_exchange import NO_DEADLINE, AppCall, AppRequest, framing_of
 from noded.errors import DIRECT_INVOKE, DIRECT_INVOKE_NO_APP_ID, ApiError
@@ -228,12 +228,11 @@ class Invocation:
         self._count.answered_http(self._call.method, status, len(body))
         answer = answer_headers(self._upstream, headers)
         self._finish()
-        content_type = answer.content_type
+        content_type = _type_of(status, answer)
         if content_type is not None and status not in _NO_BODY and self._call.method != b"HEAD":
             self._caller.reply(Reply(status, body, content_type, (*answer.forwarded, *self._trace(answer))))
             return
-        length = answer.content_length if self._call.method == b"HEAD" else b"%d" % len(body)
-        self._caller.start(status, self._framed(status, answer, length))
+        self._caller.start(status, self._framed(status, answer, b"%d" % len(body)))
         if body:
             self._caller.write(body)
         self._caller.end()
@@ -296,9 +295,18 @@ class Invocation:
         return () if answer.traced else ((b"traceparent", self._traceparent),)
 
     def _framed(self, status: int, answer: AnswerHeaders, length: bytes | None) -> list[Header]:
+        """The head to answer with. As in daprd the length of what HEAD would get is not told, nor a 304's type."""
         headers = [*answer.forwarded, *self._trace(answer)]
-        if answer.content_type is not None:
-            headers.append((b"content-type", answer.content_type))
-        if length is not None and status not in _NO_BODY:
+        content_type = _type_of(status, answer)
+        if content_type is not None and status != 304:
+            headers.append((b"content-type", content_type))
+        if length is not None and status not in _NO_BODY and self._call.method != b"HEAD":
             headers.append((b"content-length", length))
         return headers
+
+
+def _type_of(status: int, answer: AnswerHeaders) -> bytes | None:
+    """An answer's type. An error that has none is called JSON, as daprd calls it; nothing else is guessed."""
+    if answer.content_type is None and not 200 <= status < 400:
+        return JSON
+    return answer.content_type

@@ -9,6 +9,8 @@ Run as a program: it prints its port, then serves until its standard input ends,
     /status/<code>      that status, {"code": <code>}
     /reply/<name>       a fixed reply of REPLIES
     /chunked            a body in three chunks
+    /trailers           one in a chunk, and a trailer
+    /early              an interim answer before the real one
     /_received          GET: what was remembered, JSON; DELETE: forget it
 """
 
@@ -109,6 +111,37 @@ REPLIES: dict[str, tuple[int, list[tuple[str, str]], bytes]] = {
         [("x-one", "1"), ("x-two", "a"), ("x-two", "b"), ("set-cookie", "c=1"), ("set-cookie", "d=2"), ("etag", '"e"')],
         b"{}",
     ),
+    "untyped-error": (500, [], b"oops"),
+    "empty-error": (404, [], b""),
+    "typed-nocontent": (204, [("content-type", "text/plain"), ("x-one", "1")], b""),
+    "notmodified": (304, [("etag", '"e"'), ("content-type", "text/plain")], b""),
+    "hop": (
+        200,
+        [
+            ("content-type", "text/plain"),
+            ("connection", "x-gone, X-Also-Gone"),
+            ("x-gone", "1"),
+            ("x-also-gone", "1"),
+            ("x-stays", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("trailer", "x-t"),
+            ("upgrade", "h9"),
+        ],
+        b"hello",
+    ),
+    "location": (201, [("location", "http://elsewhere/a?b=c"), ("content-type", "text/plain")], b"made"),
+    "large-headers": (200, [("server", "v" * 6000), ("content-type", "text/plain")], b"hello"),
+    "events": (200, [("content-type", "text/event-stream")], b"data: 1\n\n"),
+    "created-events": (201, [("content-type", "text/event-stream")], b"data: 1\n\n"),
+    "no-events": (404, [("content-type", "text/plain")], b"no"),
+    "dates": (
+        200,
+        [("date", "Mon, 01 Jan 2001 00:00:00 GMT"), ("server", "kit"), ("content-type", "text/plain")],
+        b"x",
+    ),
     "grpc-headers": (200, [("content-type", "application/json"), ("x-some-bin", "AAA=")], b"{}"),
 }
 
@@ -150,6 +183,11 @@ class EchoHandler(BaseHTTPRequestHandler):
             self.answer(status, reply, headers)
         elif first == "chunked":
             self.answer_in_chunks([b"one,", b"two,", b"three"])
+        elif first == "trailers":
+            self.answer_in_chunks([b"one"], b"x-trailer: t\r\n")
+        elif first == "early":
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nlink: </early>\r\n\r\n")
+            self.answer(200, b"late", [("content-type", "text/plain")])
         elif first == "_received":
             self.recollect()
         elif first == "healthz":
@@ -200,13 +238,14 @@ class EchoHandler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def answer_in_chunks(self, chunks: list[bytes]) -> None:
+    def answer_in_chunks(self, chunks: list[bytes], trailers: bytes = b"") -> None:
         self.send_response_only(200)
         self.send_header("content-type", "text/plain")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        for chunk in [*chunks, b""]:
+        for chunk in chunks:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        self.wfile.write(b"0\r\n%s\r\n" % trailers)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
