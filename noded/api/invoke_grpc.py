@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from noded.api import invoke_grpc_app
 from noded.api.invoke import ANSWER_SECONDS, NO_ANSWER, channel_failed, resolve
-from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
+from noded.api.invoke_headers import AnswerHeaders, RequestHeaders, as_metadata
 from noded.api.invoke_identity import find_grpc_app, identity_headers
 from noded.api.invoke_target import Target
 from noded.calls import GrpcCall, Header
@@ -26,34 +26,6 @@ _MAX_MESSAGE_CHARACTERS = 63
 
 _HOP = frozenset((b"content-type", b"dapr-grpc-timeout"))
 """What belongs to the call itself: content-type is the message's, not application/grpc."""
-
-_PERMANENT = frozenset(
-    (
-        b"accept",
-        b"accept-charset",
-        b"accept-language",
-        b"accept-ranges",
-        b"cache-control",
-        b"content-type",
-        b"cookie",
-        b"date",
-        b"expect",
-        b"from",
-        b"host",
-        b"if-match",
-        b"if-modified-since",
-        b"if-none-match",
-        b"if-schedule-tag-match",
-        b"if-unmodified-since",
-        b"max-forwards",
-        b"origin",
-        b"pragma",
-        b"referer",
-        b"via",
-        b"warning",
-    )
-)
-"""HTTP headers that a gRPC caller sees under `dapr-<name>`."""
 
 
 async def invoke_service(call: GrpcCall, request: invoke_pb2.InvokeServiceRequest) -> common_pb2.InvokeResponse:
@@ -116,7 +88,7 @@ def _response(call: GrpcCall, answer: AppResponse) -> common_pb2.InvokeResponse:
 
 def _metadata(headers: Sequence[Header]) -> list[Header]:
     sorted_headers = AnswerHeaders(headers)
-    found = [(b"dapr-" + name if name in _PERMANENT else name, value) for name, value in sorted_headers.forwarded]
+    found = as_metadata(sorted_headers.forwarded)
     if sorted_headers.content_type is not None:
         found.append((b"dapr-content-type", sorted_headers.content_type))
     return found

@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 from msgspec import json
 
-from noded.api.invoke_headers import AnswerHeaders, RequestHeaders
+from noded.api.invoke_headers import AnswerHeaders, RequestHeaders, as_metadata
 from noded.api.invoke_identity import check_healthy, identity_headers
 from noded.api.invoke_target import InvalidTarget, Target, request_path
 from noded.app import App
@@ -33,33 +33,6 @@ ON_INVOKE: Final = b"/dapr.proto.runtime.v1.AppCallback/OnInvoke"
 ANSWER_SECONDS: Final = 3600.0
 """How long the app may take. daprd has no limit; a gRPC caller's own deadline ends it sooner."""
 
-RENAMED: Final = frozenset(
-    (
-        b"accept",
-        b"accept-charset",
-        b"accept-language",
-        b"accept-ranges",
-        b"cache-control",
-        b"content-length",
-        b"content-type",
-        b"cookie",
-        b"date",
-        b"expect",
-        b"from",
-        b"if-match",
-        b"if-modified-since",
-        b"if-none-match",
-        b"if-schedule-tag-match",
-        b"if-unmodified-since",
-        b"max-forwards",
-        b"origin",
-        b"pragma",
-        b"referer",
-        b"via",
-        b"warning",
-    )
-)
-"""HTTP request headers that a gRPC app sees under `dapr-<name>`."""
 _VERBS: Final = frozenset(common_pb2.HTTPExtension.Verb.keys()) - {"NONE", "CONNECT"}
 _NOT_SENT: Final = frozenset((b"user-agent", b"te", b"content-type", b"dapr-grpc-timeout"))
 _KNOWN_DETAILS: Final = error_details_pb2.DESCRIPTOR
@@ -179,11 +152,7 @@ def _message(call: HttpCall, target: Target, body: bytes) -> common_pb2.InvokeRe
 
 def _renamed(call: HttpCall, headers: RequestHeaders, body: bytes) -> list[Header]:
     """The request's headers as metadata."""
-    found = [
-        (b"dapr-" + name if name in RENAMED else name, value)
-        for name, value in headers.forwarded
-        if name != b"user-agent"
-    ]
+    found = as_metadata([field for field in headers.forwarded if field[0] != b"user-agent"])
     if body:
         found.append((b"dapr-content-length", b"%d" % len(body)))
     return found + [field for field in call.headers if field[0].endswith(b"-bin")]

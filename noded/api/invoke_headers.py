@@ -28,6 +28,35 @@ OURS = frozenset(
 )
 """Request headers that are not forwarded as they came."""
 
+PERMANENT = frozenset(
+    (
+        b"accept",
+        b"accept-charset",
+        b"accept-language",
+        b"accept-ranges",
+        b"cache-control",
+        b"content-length",
+        b"content-type",
+        b"cookie",
+        b"date",
+        b"expect",
+        b"from",
+        b"host",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-schedule-tag-match",
+        b"if-unmodified-since",
+        b"max-forwards",
+        b"origin",
+        b"pragma",
+        b"referer",
+        b"via",
+        b"warning",
+    )
+)
+"""HTTP's own headers, which in gRPC metadata are told as `dapr-<name>` (daprd's isPermanentHTTPHeader)."""
+
 _ANSWER_OURS = frozenset((b"content-length", b"content-type", b"date", b"destination-app-id"))
 _MAX_KNOWN = 4096
 
@@ -73,6 +102,11 @@ class RequestHeaders:
             self.content_length = value
         elif name == b"dapr-app-id":
             self.app_id = self.app_id or value
+
+
+def as_metadata(headers: Sequence[Header]) -> list[Header]:
+    """HTTP headers as gRPC metadata: HTTP's own under `dapr-<name>`."""
+    return [(b"dapr-" + name if name in PERMANENT else name, value) for name, value in headers]
 
 
 def request_headers(call: HttpCall) -> RequestHeaders:

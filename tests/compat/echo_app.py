@@ -146,6 +146,15 @@ REPLIES: dict[str, tuple[int, list[tuple[str, str]], bytes]] = {
 }
 
 
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
+RAW_REPLIES = {
+    "chunked": CHUNKED_HEAD + b"4\r\none,\r\n4\r\ntwo,\r\n5\r\nthree\r\n0\r\n\r\n",
+    "trailers": CHUNKED_HEAD + b"3\r\none\r\n0\r\nx-trailer: t\r\n\r\n",
+    "early": b"HTTP/1.1 103 Early Hints\r\nlink: </early>\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\nlate",
+}
+
+
 class EchoServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
@@ -181,13 +190,8 @@ class EchoHandler(BaseHTTPRequestHandler):
         elif first == "reply" and rest in REPLIES:
             status, headers, reply = REPLIES[rest]
             self.answer(status, reply, headers)
-        elif first == "chunked":
-            self.answer_in_chunks([b"one,", b"two,", b"three"])
-        elif first == "trailers":
-            self.answer_in_chunks([b"one"], b"x-trailer: t\r\n")
-        elif first == "early":
-            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nlink: </early>\r\n\r\n")
-            self.answer(200, b"late", [("content-type", "text/plain")])
+        elif first in RAW_REPLIES:
+            self.wfile.write(RAW_REPLIES[first])
         elif first == "_received":
             self.recollect()
         elif first == "healthz":
@@ -237,15 +241,6 @@ class EchoHandler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-    def answer_in_chunks(self, chunks: list[bytes], trailers: bytes = b"") -> None:
-        self.send_response_only(200)
-        self.send_header("content-type", "text/plain")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        for chunk in chunks:
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-        self.wfile.write(b"0\r\n%s\r\n" % trailers)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
