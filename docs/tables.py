@@ -6,17 +6,20 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`; the rest of a 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from components.fields import Field
 from components.registry import PUBSUBS, STATE_STORES
 from noded import errors
+from noded.admin.dapr_families import DAPR
+from noded.admin.exposition import Family
+from noded.admin.noded_families import NODED, PROCESS
 from noded.config.common_fields import COMMON_FIELDS
 from noded.routes import GRPC_METHODS, HTTP_ROUTES, INVOKE
 
 DOCS = Path(__file__).parent
-PAGES = ("api.md", "components.md", "errors.md")
+PAGES = ("api.md", "components.md", "errors.md", "metrics.md")
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -84,7 +87,25 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-TABLES: dict[str, Callable[[], Iterator[str]]] = {"http": _http, "grpc": _grpc, "errors": _errors}
+def _metrics_table(families: Iterable[Family]) -> Callable[[], Iterator[str]]:
+    def rows() -> Iterator[str]:
+        yield "| Metric | Type | Labels | Unit | Meaning | There once |"
+        yield "| --- | --- | --- | --- | --- | --- |"
+        for each in families:
+            labels = ", ".join(f"`{label}`" for label in each.labels)
+            yield f"| `{each.name}` | {each.kind} | {labels} | {each.unit} | {_cell(each.meaning)} | {each.when} |"
+
+    return rows
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {
+    "http": _http,
+    "grpc": _grpc,
+    "errors": _errors,
+    "metrics:noded": _metrics_table(NODED),
+    "metrics:dapr": _metrics_table(DAPR),
+    "metrics:process": _metrics_table(PROCESS),
+}
 
 if __name__ == "__main__":
     for each in PAGES:

@@ -34,9 +34,11 @@ from noded.config.instantiate import default_resources
 from noded.config.load import Loaded, load_resources
 from noded.config.records import AppSpec, Resources, Settings
 from noded.dispatch import Dispatcher
+from noded.dispatch_paths import PathDispatcher
 from noded.endpoints import Endpoints, NodeEndpoints
 from noded.host import SWITCH_INTERVAL_SECONDS, Host
 from noded.memory_guard import watch, watched
+from noded.metrics_paths import PathLabels
 from noded.node import Node
 from noded.notify import Notifier
 from noded.routes import grpc_table, http_table
@@ -47,6 +49,7 @@ from noded.server_http2 import Http2Wire
 from noded.sockets import DirectoryLock
 from tenancy.fairness import Turns
 from tenancy.pressure import Pressure
+from tenancy.tally import LATENCY_BOUNDS_MS
 from tenancy.tenant import NO_QUOTA, Quota, Tenants
 
 log = logging.getLogger("noded")
@@ -78,7 +81,8 @@ class Daemon:
         """What was wrong with the resources when they were last read."""
         self.stopping = trio.Event()
         self.turns = Turns(time.perf_counter_ns, host.loop.call_soon)
-        self.tenants = Tenants(clock=time.time, time=self.turns)
+        bounds_ms = settings.metrics.latency_bounds_ms or LATENCY_BOUNDS_MS
+        self.tenants = Tenants(clock=time.time, time=self.turns, bounds_ms=bounds_ms)
         self.serving = self._serving()
         self._catalogue = Catalogue()
         self._declared: set[tuple[str, str]] = set()  # apps that resources name; others came by `noded run`
@@ -128,6 +132,7 @@ class Daemon:
         await self.reload()
         async with trio.open_nursery() as operators:
             operators.start_soon(self._open_admin)
+            operators.start_soon(self._open_metrics)
             operators.start_soon(notifier.watchdog)
             gc.collect()
             gc.freeze()
@@ -154,6 +159,12 @@ class Daemon:
         """The operator's side: imported now, when the apps' sockets already answer; Quart takes a second."""
         module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.serve")
         await module.serve_admin(self)
+
+    async def _open_metrics(self) -> None:
+        """The port that Prometheus asks, where there is to be one."""
+        if self.settings.metrics_listen is not None:
+            module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.scrape")
+            await module.serve_metrics(self, *self.settings.metrics_listen)
 
     async def _tick(self) -> None:
         """Once a second: the Date header, and peers that used up their time."""
@@ -298,7 +309,7 @@ class Daemon:
     # What connections and components are lent.
 
     def _serving(self) -> Serving:
-        dispatcher = Dispatcher(http_table(), self.turns)
+        dispatcher = self.dispatcher()
         grpc = GrpcDispatcher(grpc_table(), self.turns, self.host.loop.call_later)
 
         def http1(connection: Connection) -> Http1Wire:
@@ -312,6 +323,14 @@ class Daemon:
             return Http2Wire(connection, handle, dispatcher.streams, partial(grpc.open, token), self.seconds)
 
         return Serving(self.turns, http1, http2, self.host.loop.time, set())
+
+    def dispatcher(self) -> Dispatcher:
+        """One that counts as the Configuration wants."""
+        spec = self.settings.metrics
+        if not spec.increased_cardinality and not spec.path_matching:
+            return Dispatcher(http_table(), self.turns)
+        labels = PathLabels(spec.path_matching, increased=bool(spec.increased_cardinality))
+        return PathDispatcher(http_table(), self.turns, labels)
 
     def seconds(self) -> float:
         """The clock of rates: seconds since some moment, as of the slice being served."""

@@ -14,7 +14,7 @@ from hmac import compare_digest
 from typing import Any
 
 from components.completion import Completion
-from noded.calls import TEXT, HttpCall, Reply
+from noded.calls import TEXT, Ended, HttpCall, Reply
 from noded.errors import QUOTA_EXCEEDED, QUOTA_FAILURE, RETRY_INFO, UNEXPECTED, ApiError
 from noded.lanes import NotInline
 from noded.route_table import Candidate, RouteTable
@@ -113,22 +113,26 @@ class Dispatcher:
         self._finish(call, candidate, self._failed(call, NotInline(f"{waits_for!r} awaited in place")))
 
     def _stream(self, call: HttpCall, candidate: Candidate) -> None:
-        app = call.app
-        size = len(call.body)
-        since = self._turns.now
-
-        def ended(status: int, sent: int) -> None:
-            app.tenant.gate.release(self._turns.now, sent)
-            app.tenant.usage.served(candidate.index, status, size, sent)
-            app.tenant.usage.took(candidate.index, status, since)
-
-        call.exchange.ended = ended
+        call.exchange.ended = self._ending(call, candidate)
         raw = candidate.route.raw
         assert raw is not None
         try:
             raw(call)
         except Exception as error:  # noqa: BLE001 - as in _step
             call.exchange.reply(self._failed(call, error))
+
+    def _ending(self, call: HttpCall, candidate: Candidate) -> Ended:
+        """What is to be done when an answer that is streamed, or waited for outside, is over."""
+        tenant = call.app.tenant
+        size = len(call.body)
+        since = self._turns.now
+
+        def ended(status: int, sent: int) -> None:
+            tenant.gate.release(self._turns.now, sent)
+            tenant.usage.served(candidate.index, status, size, sent)
+            tenant.usage.took(candidate.index, status, since)
+
+        return ended
 
     def _finish(self, call: HttpCall, candidate: Candidate, reply: Reply) -> None:
         call.exchange.reply(reply)

@@ -52,7 +52,8 @@ def render(families: Iterable[Metric]) -> bytes:
     lines: list[str] = []
     for family in families:
         if family.samples:
-            lines += (f"# HELP {family.name} {_help(family.documentation)}", f"# TYPE {family.name} {family.type}")
+            name = family.name if family.type == "histogram" else family.samples[0].name
+            lines += (f"# HELP {name} {_help(family.documentation)}", f"# TYPE {name} {family.type}")
             lines += [f"{sample.name}{_labels(sample.labels)} {number(sample.value)}" for sample in family.samples]
     return "".join(f"{line}\n" for line in lines).encode()
 

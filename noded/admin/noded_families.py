@@ -43,3 +43,16 @@ LIMIT_ALLOWED: Final = Family(
 
 NODED: Final = tuple(each for each in tuple(globals().values()) if isinstance(each, Family))
 """All of them, in the order they are served. All but the node's have `namespace` and `app_id` too."""
+
+PROCESS: Final = tuple(
+    Family(name, kind, (), unit, meaning, "always")
+    for name, kind, unit, meaning in (
+        ("process_cpu_seconds_total", "counter", "seconds", "Total user and system CPU time spent in seconds."),
+        ("process_max_fds", "gauge", "descriptors", "Maximum number of open file descriptors."),
+        ("process_open_fds", "gauge", "descriptors", "Number of open file descriptors."),
+        ("process_resident_memory_bytes", "gauge", "bytes", "Resident memory size in bytes."),
+        ("process_start_time_seconds", "gauge", "seconds", "Start time of the process since unix epoch in seconds."),
+        ("process_virtual_memory_bytes", "gauge", "bytes", "Virtual memory size in bytes."),
+    )
+)
+"""prometheus_client's."""

@@ -2,7 +2,6 @@
 
 import gzip
 import logging
-import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -22,12 +21,13 @@ READ_SECONDS = 10.0
 """For a scraper to send its request; scrapers' own timeouts are about as long."""
 
 
-async def serve_metrics(daemon: "Daemon", address: str, port: int) -> None:
+async def serve_metrics(daemon: "Daemon", address: str, port: int, sidecar_namespace: str | None = None) -> None:
     """Serve for as long as the process lives: its threads end with it, so that nobody waits for them at the end.
 
+    sidecar_namespace: as `registry_of` takes it.
     Raises OSError: the port is taken.
     """
-    registry = registry_of(daemon, os.environ.get("NAMESPACE", ""))
+    registry = registry_of(daemon, sidecar_namespace)
     try:
         server = ThreadingHTTPServer((address, port), _handler(registry))
     except OSError as error:

@@ -29,6 +29,8 @@ def add(commands: Commands) -> None:
     add_argument("--drain-seconds", type=_seconds, metavar="SECONDS", help="for what is in flight at the end")
     add_argument("--max-body-size", type=_size, metavar="SIZE", help="of a request, as 4Mi")
     add_argument("--memory-limit", type=_size, metavar="SIZE", help="of the daemon; default: its control group's")
+    add_argument("--metrics-port", type=_port, metavar="PORT", help="serve the metrics there as well; 0: anywhere free")
+    add_argument("--metrics-listen-address", default="0.0.0.0", metavar="ADDRESS", help="of that port")  # noqa: S104
     add_argument("--log-level", choices=tuple(LEVELS), help="default: info")
     add_argument("--log-as-json", action="store_true", help="one JSON object per line")
     parser.set_defaults(run=_serve)
@@ -82,6 +84,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         drain_seconds=shipped.drain_seconds if options.drain_seconds is None else options.drain_seconds,
         max_body_bytes=options.max_body_size or shipped.max_body_bytes,
         memory_bytes=options.memory_limit,
+        metrics_listen=None if options.metrics_port is None else (options.metrics_listen_address, options.metrics_port),
         log_level=options.log_level or shipped.log_level,
         log_as_json=options.log_as_json,
     )
@@ -133,6 +136,12 @@ def _seconds(text: str) -> float:
     if not 0 <= value < sys.maxsize:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0")
     return value
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
 
 
 def _size(text: str) -> int:

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from noded.config.metric_shape import overlay
 from noded.config.problems import Place, Reading, quote
 from noded.config.records import (
+    NO_METRICS_SPEC,
     AppSpec,
     ComponentSpec,
     HealthSpec,
+    MetricsSpec,
     Origin,
     QuotaSpec,
     RouteRule,
@@ -41,6 +44,7 @@ class ConfigurationSpec:
     namespace: str | None = None
     tracing_sampling_rate: float | None = None
     api_logging: bool | None = None
+    metrics: MetricsSpec = NO_METRICS_SPEC
     origin: Origin | None = None
 
 
@@ -122,6 +126,7 @@ def _configuration(values: Values, meta: Meta, _reading: Reading, origin: Origin
         namespace=meta.namespace,
         tracing_sampling_rate=spec.get("tracing", {}).get("sampling_rate"),
         api_logging=spec.get("logging", {}).get("api_logging", {}).get("enabled"),
+        metrics=overlay(spec.get("metric", NO_METRICS_SPEC), spec.get("metrics", NO_METRICS_SPEC)),
         origin=origin,
     )
 

@@ -214,15 +214,20 @@ class MetricRule:
 class MetricsSpec:
     """What is measured and how it is told (spec.metric of a Configuration)."""
 
-    enabled: bool = True
-    increased_cardinality: bool = False
-    """Whether requests over HTTP are counted by path."""
-    exclude_verbs: bool = False
+    enabled: bool | None = None
+    """Whether `noded daprd` serves them at all; None: it does."""
+    increased_cardinality: bool | None = None
+    """Whether requests over HTTP are counted by path; None: they are not."""
+    exclude_verbs: bool | None = None
     path_matching: tuple[str, ...] = ()
     """Patterns of paths, as Go's ServeMux has them: paths that match are counted by pattern."""
     latency_bounds_ms: tuple[float, ...] = ()
     """Of histograms of times, in milliseconds, ascending; none: daprd's."""
     rules: tuple[MetricRule, ...] = ()
+
+
+NO_METRICS_SPEC = MetricsSpec()
+"""Nothing said of metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +243,9 @@ class Settings:
     """Of the daemon itself; None: what its control group allows, else the machine's."""
     drain_seconds: float = 5.0
     tracing_sampling_rate: float = 0.0001
-    metrics: MetricsSpec = MetricsSpec()
+    metrics: MetricsSpec = NO_METRICS_SPEC
+    metrics_listen: tuple[str, int] | None = None
+    """Address and port that serve the metrics beside the operator's socket."""
     log_level: str = "info"
     log_as_json: bool = False
     api_logging: bool = False

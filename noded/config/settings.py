@@ -8,6 +8,7 @@ from pathlib import Path
 
 from noded.config.kinds import ConfigurationSpec
 from noded.config.load import parse_resources, read_text
+from noded.config.metric_shape import overlay
 from noded.config.paths import default_run_dir, default_state_dir
 from noded.config.problems import Place, Problem, Reading
 from noded.config.records import Settings
@@ -50,7 +51,8 @@ def merge(first: ConfigurationSpec, over: ConfigurationSpec) -> ConfigurationSpe
     """Lay one configuration over another: what it does not give stays."""
     rate = first.tracing_sampling_rate if over.tracing_sampling_rate is None else over.tracing_sampling_rate
     logging = first.api_logging if over.api_logging is None else over.api_logging
-    return replace(over, tracing_sampling_rate=rate, api_logging=logging)
+    metrics = overlay(first.metrics, over.metrics)
+    return replace(over, tracing_sampling_rate=rate, api_logging=logging, metrics=metrics)
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
@@ -65,6 +67,7 @@ def with_configuration(settings: Settings, configuration: ConfigurationSpec) -> 
         settings,
         tracing_sampling_rate=settings.tracing_sampling_rate if rate is None else rate,
         api_logging=settings.api_logging or bool(logging),
+        metrics=overlay(settings.metrics, configuration.metrics),
     )
 
 

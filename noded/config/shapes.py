@@ -5,6 +5,7 @@ Source: dapr-api.md 3 for dapr.io (dapr pkg/apis); noded.io is noded's own.
 
 from dataclasses import dataclass
 
+from noded.config.metric_shape import METRIC
 from noded.config.problems import Place
 from noded.config.records import (
     AppProtocol,
@@ -239,8 +240,6 @@ SUBSCRIPTION_V2 = _resource(
 _LATER_BLOCKS = (
     "appHttpPipeline",
     "httpPipeline",
-    "metric",
-    "metrics",
     "mtls",
     "secrets",
     "accessControl",
@@ -265,6 +264,8 @@ CONFIGURATION = _resource(
                     dict,
                 )
             ),
+            "metric": Field(METRIC),
+            "metrics": Field(METRIC),
             "logging": Field(
                 Shape(
                     {

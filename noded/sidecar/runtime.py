@@ -21,11 +21,9 @@ from noded.calls import TEXT, HttpCall, Reply
 from noded.config.load import Loaded
 from noded.config.records import AppSpec, ComponentSpec, Resources
 from noded.daemon import FORCED_SECONDS, Daemon
-from noded.dispatch import Dispatcher
 from noded.goduration import go_duration
 from noded.host import Host
 from noded.route_table import clean
-from noded.routes import http_table
 from noded.server import Connection, Serving
 from noded.server_http1 import Http1Wire
 from noded.sidecar.endpoints import open_endpoints
@@ -149,13 +147,13 @@ class Sidecar(Daemon):
 
     async def _serve_metrics(self) -> None:
         """Import what serves them now, when the app's sockets already answer."""
-        if self._sidecar.metrics is not None:
+        if self._sidecar.metrics is not None and self.settings.metrics.enabled is not False:
             module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.scrape")
-            await module.serve_metrics(self, *self._sidecar.metrics)
+            await module.serve_metrics(self, *self._sidecar.metrics, os.environ.get("NAMESPACE", ""))
 
     def _public(self) -> Serving:
         """What the public port serves: no token, no gRPC, no other route."""
-        dispatcher = Dispatcher(http_table(), self.turns)
+        dispatcher = self.dispatcher()
 
         def handle(call: HttpCall) -> None:
             if call.method == b"GET" and clean(call.path) in PUBLIC_PATHS:

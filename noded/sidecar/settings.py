@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from noded.config.records import AppProtocol, AppSpec, ChannelSpec, HealthSpec, InitEndpoint, Settings
+from noded.config.records import AppProtocol, AppSpec, ChannelSpec, HealthSpec, InitEndpoint, MetricsSpec, Settings
 from noded.config.values import parse_quantity
 from noded.sidecar.pflag import Parsed
 
@@ -84,6 +84,7 @@ def settings_of(flags: Parsed, environ: Mapping[str, str]) -> SidecarSettings:
         config_paths=tuple(map(Path, flags.texts("config"))),
         max_body_bytes=_max_body_bytes(flags),
         drain_seconds=5.0 if grace < 0 else float(grace),
+        metrics=MetricsSpec(increased_cardinality=True),  # daprd's default
     )
     return SidecarSettings(
         app=app,
