@@ -24,7 +24,7 @@ LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 _MARKER = re.compile(r"^---(?=\s|$)", re.MULTILINE)
-_PREAMBLE = re.compile(r"(?:\s*(?:[#%][^\n]*)?\n)*\s*\Z")
+_PREAMBLE = re.compile(r"(?:[^\S\n]*(?:[#%][^\n]*)?\n)*[^\S\n]*\Z")  # a line a turn: blank ones cost no backtracking
 
 
 @dataclass(frozen=True, slots=True)

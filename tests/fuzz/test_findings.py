@@ -6,6 +6,7 @@ from components.contract import Message
 from noded.api.cloudevents import CLOUDEVENTS_JSON
 from noded.api.pubsub_bulk import _items
 from noded.channel_contract import AppResponse
+from noded.config.document import split
 from noded.runtime import deliver, events, subscription_list
 from noded.runtime.dead_letter import Outcome
 from noded.runtime.events import NotAnEvent
@@ -61,3 +62,10 @@ def test_of_two_faults_the_first_is_told_however_the_request_is_cut(how: str) ->
         for piece in way:
             rig.feed(piece)
         assert rig.out.endswith(b"missing required Host header")
+
+
+def test_blank_lines_cost_a_resource_file_nothing() -> None:
+    """Before the first document, or at the end of one, however many: each is looked at once."""
+    blank = "\n \n# note\n" * 1000
+    assert list(split(f"{blank}a: b\n---\nc: d")) == [(1, f"{blank}a: b\n"), (3002, "---\nc: d")]
+    assert list(split(f"{blank}---\nc: d")) == [(1, f"{blank}---\nc: d")]
