@@ -46,9 +46,7 @@ class World:
     def heard(self, tenant: Tenant) -> Counter[tuple[str, int]]:
         """What a tenant's app was sent, by route and event."""
         received = tuple(self.apps[tenant].received)
-        events = [
-            (path, json.loads(body)["data"]) for _, path, _, body in received if path not in {"/who", "/dapr/subscribe"}
-        ]
+        events = [(path, json.loads(body)["data"]) for method, path, _, body in received if method == "POST"]
         return Counter((path, data["event"]) for path, data in events)
 
     def check_stored(self, tenant: Tenant) -> None:
