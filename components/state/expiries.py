@@ -22,7 +22,9 @@ class Expiries:
     def put(self, key: StoreKey, expires_at: float) -> None:
         """Say when a key expires, in place of what was said before."""
         self.discard(key)
-        second = max(int(expires_at) + 1, self._purged_to + 1)
+        second = int(expires_at) + 1
+        if second <= self._purged_to:  # the clock was set back: walk these seconds once more
+            self._purged_to = second - 1
         self._second_of[key] = second
         self._by_second.setdefault(second, set()).add(key)
 
