@@ -29,6 +29,7 @@ from noded.app import App
 from noded.attachment import Attachment, Site, make_channel
 from noded.backends import Backends
 from noded.channel_grpc import GrpcChannel
+from noded.config.at_rest import load_at_rest
 from noded.config.catalogue import Catalogue
 from noded.config.instantiate import default_resources
 from noded.config.load import Loaded, load_resources
@@ -247,7 +248,8 @@ class Daemon:
             await self._reload()
 
     async def _reload(self) -> None:
-        loaded = await trio.to_thread.run_sync(load_resources, self.settings.resources_paths)
+        load = load_at_rest if self._catalogue.holds_files else load_resources
+        loaded = await trio.to_thread.run_sync(load, self.settings.resources_paths)
         self.problems = tuple(str(problem) for problem in loaded.problems)
         for problem in self.problems:
             log.error("resources: %s", problem)

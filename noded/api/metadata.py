@@ -31,13 +31,13 @@ class _Subscription(msgspec.Struct):
     metadata: dict[str, str] = {}
 
 
-class _Health(msgspec.Struct, omit_defaults=True):
+class _Health(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How the app is probed, spelt as Dapr does; the path of a gRPC app is left out."""
 
+    healthCheckPath: str = ""  # noqa: N815
     healthProbeInterval: str  # noqa: N815
     healthProbeTimeout: str  # noqa: N815
     healthThreshold: int  # noqa: N815
-    healthCheckPath: str = ""  # noqa: N815
 
 
 async def get_http(call: HttpCall) -> Reply:

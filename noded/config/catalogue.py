@@ -14,12 +14,18 @@ class Catalogue:
 
     _files: dict[str, LoadedFile] = field(default_factory=dict)
 
+    @property
+    def holds_files(self) -> bool:
+        """Whether there is anything to lose."""
+        return bool(self._files)
+
     def merge(self, loaded: Loaded) -> Resources:
         """Take what was read just now and give what is to hold.
 
-        A file that is right replaces its older version, and one that is gone is forgotten. Of a file that is wrong the
-        last good version stays; where there is none, every document that ever was right counts. A directory that cannot
-        be listed keeps all its files. Where an older version and a new file hold the same name, the new file wins.
+        A file that is right replaces its older version, and one that is gone is forgotten. Of a file that is wrong, or
+        empty, the last good version stays; where there is none, every document that ever was right counts. A directory
+        that cannot be listed keeps all its files. Where an older version and a new file hold the same name, the new
+        file wins.
         """
         lost = {each.path for each in loaded.files if not each.good and not each.records}
         kept = {path: file for path, file in self._files.items() if path in lost or str(PurePath(path).parent) in lost}

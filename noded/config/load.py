@@ -142,7 +142,9 @@ def _listed(path: Path, reading: Reading) -> Iterator[Path]:
 
 def _read_file(path: Path, reading: Reading) -> Iterator[Record]:
     text = read_text(path, reading)
-    if text is not None:
+    if text == "":
+        reading.problem(Place(0), "is empty: remove the file if it is to hold nothing")
+    elif text is not None:
         yield from parse_resources(text, reading)
 
 

@@ -71,10 +71,10 @@ class Lifecycle:
 
     def _changed(self, change: Change, problem: str) -> None:
         if change is Change.HEALTHY:
-            log.info("app %s is healthy", self._app.tenant.id)
+            log.info("App entered healthy status: %s", self._app.tenant.id)
             self._resume()
         else:
-            log.warning("app %s is unhealthy: %s", self._app.tenant.id, problem)
+            log.warning("App entered un-healthy status: %s: %s", self._app.tenant.id, problem)
             self._pause()
 
     def _resume(self) -> None:

@@ -262,3 +262,21 @@ def test_reader_who_is_gone_ends_no_command() -> None:
             done = subprocess.run(asking, stdout=writer.fileno(), stderr=subprocess.PIPE, timeout=SECONDS, check=False)
 
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("half", ["", "apiVersion: noded.io/v1alpha1\nkind: App\nmetadata: {name: a"])
+def test_reload_over_a_half_written_file_detaches_nobody(half: str) -> None:
+    """The file is named as wrong, its apps go on with their connections, and the whole file holds afterwards."""
+    with running_daemon({"a.yaml": APP % ("a", 1)}, {"a": "default"}) as daemon:
+        until(daemon.admin_socket.exists)
+        before = asked(daemon, "apps")
+        write_resources(daemon.root, {"a.yaml": half})
+        done = noded("reload", "--run-dir", daemon.run_dir)
+
+        assert done.returncode == 1
+        assert f"error: {daemon.root / 'resources' / 'a.yaml'}:" in done.stdout
+        assert asked(daemon, "apps") == before
+        write_resources(daemon.root, {"a.yaml": APP % ("a", 1) + "---" + APP % ("b", 1)})
+        assert noded("reload", "--run-dir", daemon.run_dir).returncode == 0
+        assert [each["appId"] for each in asked(daemon, "apps")] == ["a", "b"]
+        assert "default/a detached" not in daemon.log()

@@ -88,7 +88,7 @@ def test_start_and_health_in_daprds_order(tmp_path: Path) -> None:
             "healthThreshold": 1,
         }
         app.health = 500
-        sidecar.waits_for("app default/app is unhealthy: it answered status 500")
+        sidecar.waits_for("App entered un-healthy status: default/app: it answered status 500")
         assert refusal(sidecar).endswith("app is not in a healthy state")
         assert [each["topic"] for each in metadata(sidecar)["subscriptions"]] == ["orders"]
 
@@ -99,7 +99,7 @@ def test_blocked_shutdown_ends_when_the_app_is_unhealthy(tmp_path: Path) -> None
         LifecycleApp() as app,
         running(tmp_path, "--app-port", str(app.port), "--dapr-block-shutdown-duration", "1h", *PROBED) as sidecar,
     ):
-        sidecar.waits_for("app default/app is healthy")
+        sidecar.waits_for("App entered healthy status")
         sidecar.process.terminate()
         sidecar.waits_for("Blocking graceful shutdown for 1h0m0s or until app reports unhealthy...")
         assert sidecar.http("GET", "/v1.0/healthz").status == 204
