@@ -89,11 +89,13 @@ class Http2Connection(HeadReceiver):
 
     __slots__ = (
         "_cuts",
+        "_granted_bytes",
         "_last_ping_at",
         "_needed",
         "_partial",
         "_ping_strikes",
         "_preface_due",
+        "_sent_at_answer",
         "_sent_at_ping",
         "_settings_due",
         "unfinished",
@@ -108,6 +110,8 @@ class Http2Connection(HeadReceiver):
         self._cuts = 0
         self.unfinished = 0
         """Which frame, or header block, has come in part; 0: none. Each has its number."""
+        self._granted_bytes = 0  # by the peer's WINDOW_UPDATEs of the connection
+        self._sent_at_answer = -self._send_window  # `_granted_bytes` less the window when a PING was last answered
         self._last_ping_at = float("-inf")
         self._ping_strikes = 0
         self._sent_at_ping = (0, 0)
@@ -271,6 +275,7 @@ class Http2Connection(HeadReceiver):
             if not growth:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
             self._send_window += growth
+            self._granted_bytes += growth
             self._ping_strikes = 0  # it is given for what was sent
             if self._send_window > LARGEST_WINDOW_BYTES:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "connection window overflow")
@@ -312,10 +317,17 @@ class Http2Connection(HeadReceiver):
         if flags & ACK:
             self._unanswered_pings = 0
             return
-        self._controls.spend(self._now, "PING frames")
+        self._pay_for_ping()
         if self._limits.min_ping_seconds:
             self._judge_ping()
         self._append_control(encode_frame(PING, ACK, 0, payload))
+
+    def _pay_for_ping(self) -> None:
+        """Spend for a ping, unless data was sent since the last: grpc-go answers data so, to learn the bandwidth."""
+        sent = self._granted_bytes - self._send_window
+        if sent == self._sent_at_answer:
+            self._controls.spend(self._now, "PING frames")
+        self._sent_at_answer = sent
 
     def _judge_ping(self) -> None:
         """Count pings that come too soon, as long as no stream was opened and nothing was sent between them.

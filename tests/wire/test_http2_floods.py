@@ -107,6 +107,24 @@ def test_pings_between_requests_are_no_flood() -> None:
     assert not connection.closed
 
 
+def test_pings_within_a_streamed_answer_are_no_flood() -> None:
+    """grpc-go pings for every piece of a stream that it reads; pings for nothing sent are a flood again."""
+    connection, _ = open_server(LIMITS)
+    connection.feed(request(1))
+    connection.send_headers(1, b"\x88", end_stream=False)
+    for _ in range(1000):
+        connection.send_data(1, b"x", end_stream=False)
+        connection.feed(encode_frame(PING, 0, 0, bytes(8)) + encode_window_update(0, 1))
+        connection.take_output()
+    assert not connection.closed
+
+    for _ in range(1000):
+        connection.feed(encode_frame(PING, 0, 0, bytes(8)) + encode_window_update(0, 1))
+        connection.take_output()
+
+    assert connection.closed
+
+
 def test_answers_nobody_reads_do_not_pile_up() -> None:
     """A peer that asks and never reads is cut off while the queue is small."""
     connection, _ = open_server(Http2Limits(control_burst=10**6, max_control_output=20))
