@@ -70,29 +70,34 @@ class HttpChannel:
 
     # Calls.
 
-    async def call(
-        self, method: bytes, target: bytes, headers: Sequence[Header], body: bytes, timeout_seconds: float
+    async def call(  # noqa: PLR0913, PLR0917 - a request has so many parts
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[Header],
+        body: bytes,
+        timeout_seconds: float,
+        waits_seconds: float = 0.0,
     ) -> AppResponse:
-        """Send one request and read the whole answer. Awaits a Completion only.
-
-        Raises ChannelError: refused, closed half-way, not HTTP, too large; ChannelTimeout after `timeout_seconds`.
-        """
+        """As AppChannel.call."""
         sink = WholeAnswer(self._bounds.answer_bytes)
-        sink.exchange = self.open(AppRequest(method, target, headers, body), sink, timeout_seconds)
+        request = AppRequest(method, target, headers, body)
+        sink.exchange = self.open(request, sink, timeout_seconds, waits_seconds)
         return await sink.completion
 
-    def open(self, request: AppRequest, sink: ResponseSink, timeout_seconds: float) -> AppExchange:
-        """Send a request whose answer goes to `sink`, and whose body may follow in pieces.
-
-        The deadline covers the wait for a connection and for the head of the answer. An error goes to the sink,
-        possibly before this returns.
-        """
+    def open(
+        self, request: AppRequest, sink: ResponseSink, timeout_seconds: float, waits_seconds: float = 0.0
+    ) -> AppExchange:
+        """As AppChannel.open."""
         if not self._sweeping:
             self._sweep_often(self._loop.time())
         exchange = AppExchange(request, sink, self._swept + SWEEP_SECONDS + timeout_seconds)
         if self._idle:
             self._idle.pop().carry(exchange)
         else:
+            if waits_seconds:
+                exchange.answer_seconds = timeout_seconds
+                exchange.deadline += waits_seconds
             self._wait(exchange)
         return exchange
 
@@ -176,6 +181,8 @@ class HttpChannel:
     def _next_waiting(self) -> AppExchange:
         exchange = self._waiting.popleft()
         self._waiting_bytes -= len(exchange.request.body or b"")
+        if exchange.answer_seconds is not None:
+            exchange.deadline = self._loop.time() + exchange.answer_seconds
         return exchange
 
     def _connect(self) -> None:

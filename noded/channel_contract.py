@@ -29,20 +29,29 @@ class AppChannel(Protocol):
     host: bytes
     """What the Host header says, or `:authority`."""
 
-    async def call(
-        self, method: bytes, target: bytes, headers: Sequence[Header], body: bytes, timeout_seconds: float
+    async def call(  # noqa: PLR0913, PLR0917 - a request has so many parts
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[Header],
+        body: bytes,
+        timeout_seconds: float,
+        waits_seconds: float = 0.0,
     ) -> AppResponse:
         """Send one request, `target` being path and query, and read the whole answer. Awaits a Completion only.
 
-        Raises ChannelError: refused, closed half-way, not HTTP, too large; ChannelTimeout after `timeout_seconds`.
+        Raises ChannelError: refused, closed half-way, not HTTP, too large; ChannelTimeout after the times of `open`.
         Content-length and host are added here; `headers` are sent as given.
         """
 
-    def open(self, request: "AppRequest", sink: "ResponseSink", timeout_seconds: float) -> "AppCall":
+    def open(
+        self, request: "AppRequest", sink: "ResponseSink", timeout_seconds: float, waits_seconds: float = 0.0
+    ) -> "AppCall":
         """Send a request whose answer goes to `sink`, and whose body may follow in pieces.
 
-        The deadline covers the wait for a connection and for the head of the answer. An error goes to the sink,
-        possibly before this returns.
+        The deadline covers the wait for a connection and for the head of the answer. With `waits_seconds` one of the
+        app's places is waited for so long first, and the time for the answer begins then. An error goes to the
+        sink, possibly before this returns.
         """
 
     def now(self) -> float:

@@ -128,6 +128,8 @@ class AppExchange:
     head_given = False
     known: KnownAnswer | None = None
     """What the answer's head came from, if it was met before."""
+    answer_seconds: float | None = None
+    """How long the answer may take once a connection is had; None: the deadline is for all of it."""
     _early: list[bytes] | None = None  # body pieces from before there is a connection
     _ended = False
 

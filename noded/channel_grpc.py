@@ -36,21 +36,29 @@ class GrpcAnswer(Struct, frozen=True):
 class GrpcChannel(Http2Channel):
     """Calls to an app that speaks gRPC; never shared between tenants."""
 
-    async def call(self, path: bytes, message: bytes, metadata: Sequence[Header], timeout_seconds: float) -> GrpcAnswer:
+    async def call(
+        self,
+        path: bytes,
+        message: bytes,
+        metadata: Sequence[Header],
+        timeout_seconds: float,
+        waits_seconds: float = 0.0,
+    ) -> GrpcAnswer:
         """Make one unary call: `path` is /package.Service/Method, `message` serialized. Awaits a Completion only.
 
-        The values of -bin names in `metadata` are raw. Never raises: a failure is the answer's status.
+        The values of -bin names in `metadata` are raw. With `waits_seconds` one of the app's places is waited for so
+        long first. Never raises: a failure is the answer's status.
         """
         head = encode_request_head(path, self.authority, timeout_seconds, metadata, scheme=self.scheme)
         body = frame_message(message)
-        deadline = self.now() + timeout_seconds
-        return await self._send(head, body, deadline) or await self._send(head, body, deadline) or _REFUSED
+        times = (timeout_seconds, waits_seconds)
+        return await self._send(head, body, *times) or await self._send(head, body, *times) or _REFUSED
 
-    async def _send(self, head: bytes, body: bytes, deadline: float) -> GrpcAnswer | None:
+    async def _send(self, head: bytes, body: bytes, timeout_seconds: float, waits_seconds: float) -> GrpcAnswer | None:
         """Send a call; None: the app refused to look at it."""
         sink = UnaryAnswer(self.bounds.answer_bytes)
-        stream = sink.stream = AppStream(head, sink, deadline, body)
-        self.open(stream, counted=True)
+        stream = sink.stream = AppStream(head, sink, self.now() + timeout_seconds, body)
+        self.open(stream, counted=True, waits_seconds=waits_seconds)
         try:
             return await sink.completion
         finally:

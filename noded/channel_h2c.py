@@ -31,17 +31,26 @@ class H2cChannel:
         self._streams = Http2Channel(spec, loop, bounds)
         self.host = self._streams.authority
 
-    async def call(
-        self, method: bytes, target: bytes, headers: Sequence[Header], body: bytes, timeout_seconds: float
+    async def call(  # noqa: PLR0913, PLR0917 - a request has so many parts
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[Header],
+        body: bytes,
+        timeout_seconds: float,
+        waits_seconds: float = 0.0,
     ) -> AppResponse:
         """As AppChannel.call."""
         sink = WholeAnswer(self._streams.bounds.answer_bytes)
-        sink.exchange = self.open(AppRequest(method, target, headers, body), sink, timeout_seconds)
+        request = AppRequest(method, target, headers, body)
+        sink.exchange = self.open(request, sink, timeout_seconds, waits_seconds)
         return await sink.completion
 
-    def open(self, request: AppRequest, sink: ResponseSink, timeout_seconds: float) -> "H2cExchange":
+    def open(
+        self, request: AppRequest, sink: ResponseSink, timeout_seconds: float, waits_seconds: float = 0.0
+    ) -> "H2cExchange":
         """As AppChannel.open."""
-        exchange = H2cExchange(self._streams, sink, self.now() + timeout_seconds)
+        exchange = H2cExchange(self._streams, sink, self.now() + timeout_seconds, waits_seconds)
         try:
             head = encode_block(request_fields(request, self.host))
         except MalformedRequest as error:
@@ -87,11 +96,12 @@ class H2cExchange:
 
     known: KnownAnswer | None = None
 
-    def __init__(self, channel: Http2Channel, sink: ResponseSink, deadline: float) -> None:
+    def __init__(self, channel: Http2Channel, sink: ResponseSink, deadline: float, waits_seconds: float) -> None:
         self.closed = False
         self._channel = channel
         self._sink = sink
         self._deadline = deadline
+        self._waits_seconds = waits_seconds
         self._stream: AppStream | None = None
         self._again: tuple[bytes, bytes] | None = None  # head and body, while the request may be sent once more
         self._head: tuple[int, list[Header]] | None = None
@@ -107,7 +117,7 @@ class H2cExchange:
 
     def _open(self, head: bytes, body: bytes | None) -> None:
         self._stream = stream = AppStream(head, self, self._deadline, body)
-        self._channel.open(stream, counted=True)
+        self._channel.open(stream, counted=True, waits_seconds=self._waits_seconds)
 
     # What the owner calls.
 

@@ -66,15 +66,19 @@ class Http2Channel:
         """The loop's time, by which deadlines are told."""
         return self._loop.time()
 
-    def open(self, stream: AppStream, *, counted: bool) -> None:
+    def open(self, stream: AppStream, *, counted: bool, waits_seconds: float = 0.0) -> None:
         """Send a stream's request; an error goes to its sink, possibly before this returns.
 
-        A counted one takes a place of the spec's max_concurrency until it ends, and waits for it in order.
+        A counted one takes a place of the spec's max_concurrency until it ends, and waits for it in order; with
+        `waits_seconds` so long before its deadline begins.
         """
         if self._sweep_handle is None and stream.deadline < math.inf:
             self._sweep_handle = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         if counted and self._max_counted is not None:
             if self._counted >= self._max_counted:
+                if waits_seconds:
+                    stream.answer_seconds = stream.deadline - self.now()
+                    stream.deadline += waits_seconds
                 self._wait(self._in_line, stream)
                 return
             stream.counted = True
@@ -91,6 +95,8 @@ class Http2Channel:
         while self._in_line and self._counted < self._max_counted:
             following = self._take(self._in_line)
             if not following.closed:
+                if following.answer_seconds is not None:
+                    following.deadline = self.now() + following.answer_seconds
                 following.counted = True
                 self._counted += 1
                 self._carry(following)

@@ -78,7 +78,18 @@ class Pool(Protocol):
 class AppStream:
     """One request on its way: waiting for a connection, or a stream on one."""
 
-    __slots__ = ("_early", "_ended", "_head", "closed", "connection", "counted", "deadline", "sink", "stream_id")
+    __slots__ = (
+        "_early",
+        "_ended",
+        "_head",
+        "answer_seconds",
+        "closed",
+        "connection",
+        "counted",
+        "deadline",
+        "sink",
+        "stream_id",
+    )
 
     def __init__(self, head: bytes, sink: StreamSink, deadline: float, body: bytes | None = None) -> None:
         """`head` is an encoded block; `body` None: it follows by `write`."""
@@ -86,6 +97,8 @@ class AppStream:
         self.sink = sink
         self.deadline = deadline
         """Loop time at which it is broken off; infinity: never."""
+        self.answer_seconds: float | None = None
+        """How long the answer may take once the stream left the line for a place; None: `deadline` is for all of it."""
         self.connection: Http2Client | None = None
         self.stream_id = 0
         self.closed = False

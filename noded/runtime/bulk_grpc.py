@@ -24,7 +24,7 @@ from noded.proto.events_pb2 import (
 )
 from noded.runtime.bulk import EVENT_TYPE, BulkEntry, trace_headers
 from noded.runtime.dead_letter import Outcome
-from noded.runtime.deliver import DELIVERY_SECONDS, is_raw
+from noded.runtime.deliver import DELIVERY_SECONDS, PLACE_SECONDS, is_raw
 from noded.runtime.deliver_grpc import OUTCOMES
 from noded.runtime.events import NotAnEvent
 from noded.runtime.topic_event import topic_event
@@ -81,7 +81,7 @@ class GrpcBulkCall:
 
     async def _called(self, path: bytes, payload: bytes, metadata: tuple[Header, ...]) -> GrpcAnswer:
         since = self._reception.time.now
-        answer = await self._channel.call(path, payload, metadata, DELIVERY_SECONDS)
+        answer = await self._channel.call(path, payload, metadata, DELIVERY_SECONDS, PLACE_SECONDS)
         self._reception.called(CallUse(path, answer.status.code), len(payload), len(answer.message), since)
         return answer
 

@@ -23,7 +23,7 @@ from noded.channel_contract import AppChannel, AppResponse, ChannelError
 from noded.config.records import SubscriptionSpec
 from noded.runtime.bulk import EVENT_TYPE, BulkEntry, trace_headers
 from noded.runtime.dead_letter import Outcome
-from noded.runtime.deliver import DELIVERY_SECONDS, is_raw
+from noded.runtime.deliver import DELIVERY_SECONDS, PLACE_SECONDS, is_raw
 from noded.runtime.reception import NO_ANSWER
 from tenancy.accounting import CallUse
 from tenancy.use import Reception
@@ -66,7 +66,7 @@ class HttpBulkCall:
         headers = self._headers + trace_headers(entries)
         since = self._reception.time.now
         try:
-            answer = await self._channel.call(b"POST", target, headers, body, DELIVERY_SECONDS)
+            answer = await self._channel.call(b"POST", target, headers, body, DELIVERY_SECONDS, PLACE_SECONDS)
         except ChannelError:
             self._reception.called(CallUse(b"POST", NO_ANSWER), len(body), 0, since)
             return (Outcome.FAILED,) * len(entries)

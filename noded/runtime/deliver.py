@@ -32,6 +32,8 @@ log = logging.getLogger("noded.deliver")
 
 DELIVERY_SECONDS = 60.0
 """An app that has not answered by then has failed the attempt. daprd waits for ever; Envoy's route timeout is 15 s."""
+PLACE_SECONDS = 3600.0
+"""How long an event waits for its turn at an app of limited concurrency, before that. daprd waits for ever."""
 
 MAX_ANSWER_BYTES = 16 << 20
 """Of an answer to an event, as of any answer that is gathered; a larger one is a failed attempt."""
@@ -109,7 +111,7 @@ class HttpSubscription:
             return
         self._usage.delivered += 1
         attempt = _Attempt(self, delivery, len(request.body or b""))
-        exchange = self._channel.open(request, attempt, DELIVERY_SECONDS)
+        exchange = self._channel.open(request, attempt, DELIVERY_SECONDS, PLACE_SECONDS)
         if not exchange.closed:
             attempt.exchange = exchange
 

@@ -19,7 +19,7 @@ from noded.errors import Grpc
 from noded.proto.events_pb2 import TopicEventRequest, TopicEventResponse
 from noded.runtime import events
 from noded.runtime.dead_letter import Outcome, conclude
-from noded.runtime.deliver import DELIVERY_SECONDS, is_raw
+from noded.runtime.deliver import DELIVERY_SECONDS, PLACE_SECONDS, is_raw
 from noded.runtime.deliveries import Deliveries, run
 from noded.runtime.events import Event, NotAnEvent
 from noded.runtime.reception import concluded, judged
@@ -107,7 +107,7 @@ class GrpcSubscription:
         metadata = (*self._metadata, *event.trace_headers(), *events.metadata_headers(message.metadata))
         payload = request.SerializeToString()
         since = self._reception.time.now
-        answer = await self._channel.call(ON_TOPIC_EVENT, payload, metadata, DELIVERY_SECONDS)
+        answer = await self._channel.call(ON_TOPIC_EVENT, payload, metadata, DELIVERY_SECONDS, PLACE_SECONDS)
         outcome = judge(answer)
         self._count(answer, outcome, len(payload), since)
         return outcome

@@ -249,6 +249,24 @@ def test_max_concurrency_makes_calls_wait_in_order(tmp_path: Path) -> None:
     with_app(tmp_path, scenario, max_concurrency=1)
 
 
+def test_waiting_for_a_place_may_be_apart_from_the_deadline(tmp_path: Path) -> None:
+    """An event's time begins when the app has it: one that waits its turn longer than that is not overdue."""
+
+    async def scenario(app: RawApp, channel: HttpChannel) -> None:
+        first = call(channel)
+        second = in_loop(channel.call(b"GET", b"/2", (), b"", 0.3, 10))
+        peer = await app.accept()
+        await peer.request()
+        await asyncio.sleep(0.6)
+        await peer.send(OK)
+        assert (await first).status == 200
+        assert b"GET /2" in await peer.request()
+        with pytest.raises(ChannelTimeout):
+            await second
+
+    with_app(tmp_path, scenario, max_concurrency=1)
+
+
 def test_more_calls_than_may_wait_are_refused(tmp_path: Path) -> None:
     """The queue for an app is bounded by number and by bytes; beyond it a call fails at once."""
 

@@ -218,6 +218,25 @@ def test_max_concurrency_makes_calls_wait_in_order(tmp_path: Path) -> None:
     with_app(tmp_path, scenario, max_concurrency=1)
 
 
+def test_waiting_for_a_place_may_be_apart_from_the_deadline(tmp_path: Path) -> None:
+    """An event's time begins when the app has it: one that waits its turn longer than that is not overdue."""
+
+    async def scenario(app: App, channel: H2cChannel) -> None:
+        first = in_loop(channel.call(b"GET", b"/1", (), b"", 10))
+        second = in_loop(channel.call(b"GET", b"/2", (), b"", 0.3, 10))
+        served = await app.accept()
+        await served.until(lambda: 1 in served.heads)
+        await asyncio.sleep(0.6)
+        await ok(served, 1)
+        await served.until(lambda: 3 in served.heads)
+
+        assert (await first).status == 200
+        with pytest.raises(ChannelTimeout):
+            await second
+
+    with_app(tmp_path, scenario, max_concurrency=1)
+
+
 def test_a_place_is_free_again_however_a_call_ends(tmp_path: Path) -> None:
     """Broken off, past its deadline, abandoned: the next in line goes on."""
 
