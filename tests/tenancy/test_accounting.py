@@ -21,9 +21,9 @@ def test_an_answer_is_counted_by_face_and_status() -> None:
     usage.served(1, 404, 0, 0)
 
     cells = {divmod(key, 1 << STATUS_BITS): cell for key, cell in usage.answers.items()}
-    assert {(1, 200): 2, (1, 404): 1} == {key: cell.count for key, cell in cells.items()}
-    assert (11, 22) == (cells[1, 200].bytes_in, cells[1, 200].bytes_out)
-    assert (3, 11, 22) == usage.totals()
+    assert {key: cell.count for key, cell in cells.items()} == {(1, 200): 2, (1, 404): 1}
+    assert (cells[1, 200].bytes_in, cells[1, 200].bytes_out) == (11, 22)
+    assert usage.totals() == (3, 11, 22)
 
 
 def test_an_app_that_invents_statuses_makes_no_endless_series() -> None:
@@ -44,7 +44,7 @@ def test_only_bodies_past_a_kibibyte_are_spread() -> None:
 
     (cell,) = usage.answers.values()
     assert cell.in_sizes is not None
-    assert [0, 1, 0, 1] == cell.in_sizes.counts[:4]
+    assert cell.in_sizes.counts[:4] == [0, 1, 0, 1]
     assert cell.out_sizes is None
 
 
@@ -59,7 +59,7 @@ def test_a_request_that_waited_is_timed() -> None:
 
     (cell,) = usage.answers.values()
     assert cell.times is not None
-    assert {"<= 13": 1} == {f"<= {cell.times.bounds[at]}": n for at, n in enumerate(cell.times.counts) if n}
+    assert {f"<= {cell.times.bounds[at]}": n for at, n in enumerate(cell.times.counts) if n} == {"<= 13": 1}
     assert abs(cell.milliseconds - 12.5) < 1e-9
 
 
@@ -69,8 +69,8 @@ def test_a_value_that_is_a_bound_counts_above_it() -> None:
     for value in (1, 1.9, 100_000, 1e9):
         spread.add(value)
 
-    assert [0, 2, 0] == spread.counts[:3]
-    assert 2 == spread.counts[-1]
+    assert spread.counts[:3] == [0, 2, 0]
+    assert spread.counts[-1] == 2
 
 
 def test_a_tally_is_bounded() -> None:
@@ -80,9 +80,9 @@ def test_a_tally_is_bounded() -> None:
         tally.cell(str(at)).count += 1
     tally.cell("0").count += 1
 
-    assert MOST + 1 == len(tally.cells)
-    assert 2 == tally.cells["0"].count
-    assert 2 * MOST == tally.cells["(other)"].count
+    assert len(tally.cells) == MOST + 1
+    assert tally.cells["0"].count == 2
+    assert tally.cells["(other)"].count == 2 * MOST
 
 
 def test_calls_between_two_apps_are_one_record_for_both() -> None:
@@ -103,9 +103,9 @@ def test_a_cell_adds_up_what_it_is_told() -> None:
     cell.add(2000, 3, 0.5, LATENCY_BOUNDS_MS)
     cell.add(1, 3, 2.5, LATENCY_BOUNDS_MS)
 
-    assert (2, 2001, 6, 3.0) == (cell.count, cell.bytes_in, cell.bytes_out, cell.milliseconds)
+    assert (cell.count, cell.bytes_in, cell.bytes_out, cell.milliseconds) == (2, 2001, 6, 3.0)
     assert cell.times is not None
-    assert 1 == sum(cell.times.counts)
+    assert sum(cell.times.counts) == 1
 
 
 def test_calls_are_told_apart_by_method_status_and_kind() -> None:
@@ -114,7 +114,7 @@ def test_calls_are_told_apart_by_method_status_and_kind() -> None:
     usage.calls.cell(CallUse(b"/a.B/C", 0)).count += 1
     usage.calls.cell(CallUse(b"/a.B/C", 0, streaming=True)).count += 1
 
-    assert 2 == len(usage.calls.cells)
+    assert len(usage.calls.cells) == 2
 
 
 def test_refusals_are_counted_by_limit() -> None:
