@@ -39,8 +39,8 @@ def spec_of(wanted: AttachRequest) -> AppSpec:
     if wanted.health is not None:
         if channel is None:
             raise ValueError("an app without a channel cannot be probed: give its port or its channel")
-        if wanted.health.timeout_seconds > wanted.health.interval_seconds:
-            raise ValueError("a probe may not take longer than the interval between two")
+        if not 0 < wanted.health.timeout_seconds <= wanted.health.interval_seconds or wanted.health.threshold < 1:
+            raise ValueError("a probe takes some time, and no longer than the interval between two; at least one fails")
     return AppSpec(
         wanted.app_id,
         wanted.namespace,

@@ -236,7 +236,7 @@ def test_subscription_v2_keeps_its_rules_in_order_and_the_default_last(tmp_path:
         ),
         ("{channel: {address: 'unix:relative'}}", "spec.channel.address", "allowed: host:port or unix:/path"),
         ("{channel: {}}", "spec.channel.address", "is missing"),
-        ("{channel: {address: 'a:1', protocol: smtp}}", "spec.channel.protocol", "allowed: http, https, h2c, grpc, grpcs"),
+        ("{channel: {address: 'a:1', protocol: smtp}}", "spec.channel.protocol", "allowed: http, https, h2c"),
         ("{chanel: {}}", "spec.chanel", "did you mean channel?"),
         ("{limits: {stateByte: 1}}", "spec.limits.stateByte", "did you mean stateBytes?"),
         (

@@ -11,6 +11,7 @@ from noded.config.records import HealthSpec
 from noded.runtime.health import Change, Health
 from noded.runtime.health_probe import watch
 from tests.daemon.pubsub_node import ORDERS, Answer, Event, PubSubNode, eventually, idle, with_node
+from tests.daemon.pubsub_stream import Client
 
 HEALTHY, UNHEALTHY = Change.HEALTHY, Change.UNHEALTHY
 BULK = {**ORDERS, "bulkSubscribe": {"enabled": True, "maxMessagesCount": 2, "maxAwaitDurationMs": 20}}
@@ -153,6 +154,21 @@ class TestRest:
             await idle(app)
 
             assert data(app.server.events) == [1, 1]
+
+        with_node(tmp_path, scenario)
+
+    def test_a_stream_does_not_rest(self, tmp_path: Path) -> None:
+        """Whoever reads it is there, whatever the app's server says of itself."""
+
+        async def scenario(node: PubSubNode) -> None:
+            app = await node.attach("app")
+            client = Client(app).ask()
+            app.subscriptions.pause()
+            await app.publish("orders", b"1")
+            (event,) = client.events
+
+            assert event.data == b"1"
+            client.put(None)
 
         with_node(tmp_path, scenario)
 

@@ -13,10 +13,12 @@ import pytest
 
 from noded.cli import main
 from tests.daemon.cli_process import asked, http, noded, save, started, until
+from tests.daemon.lifecycle_app import LifecycleApp
 from tests.daemon_process import Daemon, end, running_daemon, start
 
 ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 READY = "print('runs', flush=True)\n"
+PROBED = ("--enable-app-health-check",)
 FOREVER = READY + "import time; time.sleep(60)"
 SAVE = """
 import os, sys, urllib.request
@@ -133,6 +135,26 @@ def test_limits_of_the_flags_hold(daemon: Daemon) -> None:
         process.wait(20)
 
 
+def test_health_checks_of_the_flags_are_made(daemon: Daemon) -> None:
+    """The app is probed as daprd's flags of the same names say."""
+    with LifecycleApp() as app:
+        flags = (*PROBED, "--app-port", str(app.port), "--app-health-probe-interval", "1", "--app-health-threshold=7")
+        with started(*run_flags(daemon, "probed", *flags, "--disable-init-endpoints", "config"), FOREVER) as process:
+            assert line(process) == "runs"
+            app.wait_until(lambda: "/dapr/subscribe" in app.paths())
+
+            assert app.paths()[:2] == ["/healthz", "/dapr/subscribe"]
+            told = json.loads(http(daemon.http_socket("probed"), "GET", "/v1.0/metadata").body)
+            assert told["appConnectionProperties"]["health"] == {
+                "healthCheckPath": "/healthz",
+                "healthProbeInterval": "1s",
+                "healthProbeTimeout": "500ms",
+                "healthThreshold": 7,
+            }
+            process.terminate()
+            process.wait(20)
+
+
 @pytest.mark.parametrize("way", ["detach", "shutdown"])
 def test_detached_app_has_its_command_ended(daemon: Daemon, way: str) -> None:
     """`noded detach`, or Dapr's shutdown, ends the app's stay: its command is told by SIGTERM."""
@@ -224,6 +246,11 @@ def test_command_that_is_not_there_attaches_nothing(daemon: Daemon) -> None:
         (("--app-id", "a", "--limit", "stateBytes=much", "--", "true"), "stateBytes: 'much'"),
         (("--app-id", "a", "--limit", "requestsPerSecond=0", "--", "true"), "above zero"),
         (("--app-id", "a", "--no-loopback", "--http-port", "1", "--", "true"), "no ports to choose"),
+        (("--app-id", "a", "--enable-app-health-check", "--", "true"), "cannot be probed: give its port"),
+        (("--app-id", "a", "--app-port", "1", *PROBED, "--app-health-probe-timeout", "6s", "--", "true"), "no longer"),
+        (("--app-id", "a", "--app-health-probe-interval", "0", "--", "true"), "seconds from 1"),
+        (("--app-id", "a", "--app-health-check-path", "a b", "--", "true"), "is not a path"),
+        (("--app-id", "a", "--disable-init-endpoints", "bindings", "--", "true"), "choose from"),
     ],
 )
 def test_wrong_input_ends_with_2_and_says_what_is_allowed(
