@@ -27,6 +27,18 @@ def unit() -> configparser.SectionProxy:
     return parser["Service"]
 
 
+def test_prometheus_finds_the_metrics() -> None:
+    """The annotations that its usual configuration goes by name the port that the daemon serves."""
+    template = kubernetes("DaemonSet")["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    annotations = template["metadata"]["annotations"]
+    (port,) = container["ports"]
+
+    assert f"--metrics-port={port['containerPort']}" in container["args"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    assert annotations["prometheus.io/port"] == str(port["containerPort"])
+
+
 def test_pod_is_confined() -> None:
     """Not root, no capabilities, no writable root file system, no service account token."""
     pod = kubernetes("DaemonSet")["spec"]["template"]["spec"]
