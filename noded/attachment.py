@@ -6,7 +6,6 @@ Made in order, undone in reverse: its sockets are the last thing made and the fi
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from socket import AF_UNIX
 from typing import Protocol
 
 import trio
@@ -126,8 +125,7 @@ class Attachment:
         for bound in self.endpoints.bind():
             listener = Listener(self.app, bound.serving or serving, only_http2=bound.only_http2, token=bound.token)
             self.listeners.append(listener)
-            make = host.loop.create_unix_server if bound.sock.family is AF_UNIX else host.loop.create_server
-            self._servers.append(await host.from_asyncio(make(listener, sock=bound.sock, backlog=BACKLOG)))
+            self._servers.append(await host.listen(listener, bound.sock, BACKLOG))
 
     async def _live(self, lifecycle: Lifecycle, address: Address) -> None:
         with self._scope:

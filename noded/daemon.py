@@ -80,6 +80,8 @@ class Daemon:
         self.resources = Resources()
         self.problems: tuple[str, ...] = ()
         """What was wrong with the resources when they were last read."""
+        self.tasks = 0
+        """Trio tasks that live, when a scraper last asked: only trio's own thread can count them."""
         self.stopping = trio.Event()
         self.turns = Turns(time.perf_counter_ns, host.loop.call_soon)
         bounds_ms = settings.metrics.latency_bounds_ms or LATENCY_BOUNDS_MS

@@ -59,6 +59,7 @@ def _add_views(app: QuartTrio, daemon: "Daemon") -> None:
 
     @app.get("/metrics")
     async def metrics() -> Response:
+        daemon.tasks = trio.lowlevel.current_statistics().tasks_living
         body = await trio.to_thread.run_sync(page_of, registry)
         return Response(body, content_type=CONTENT_TYPE)
 

@@ -46,6 +46,7 @@ class DaemonCollector(Collector):
         series = Series(_FAMILIES, self._bounds_ms, self._rules, namespaced=not is_sidecar)
         apps = [attachment.app for attachment in list(self._daemon.attachments.values())]
         series.node(own.APPS, {}, len(apps))
+        series.node(own.TASKS, {}, self._daemon.tasks)
         for app in apps:
             owner = Owner(app.app_id, app.namespace if self._sidecar_namespace is None else self._sidecar_namespace)
             _write_own(series, Owner(app.app_id, app.namespace), app)

@@ -5,6 +5,7 @@ from typing import Final
 from noded.admin.exposition import Family
 
 APPS: Final = Family("noded_apps", "gauge", (), "apps", "Attached apps.", "always")
+TASKS: Final = Family("noded_tasks", "gauge", (), "tasks", "Living tasks of the daemon.", "always")
 COMPONENT_UP: Final = Family(
     "noded_component_up", "gauge", ("component", "type"), "0 or 1", "1 where a component is open.",
     "a component is configured",

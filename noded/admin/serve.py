@@ -16,6 +16,9 @@ from tenancy.identity import Ownership
 if TYPE_CHECKING:
     from noded.daemon import Daemon
 
+KEEP_ALIVE_SECONDS = 5.0
+"""Of an idle connection. Hypercorn keeps the descriptor of one that its client closed for as long."""
+
 
 async def serve_admin(daemon: "Daemon") -> None:
     """Serve until cancelled. Only the daemon's user may open the socket."""
@@ -25,7 +28,7 @@ async def serve_admin(daemon: "Daemon") -> None:
     config.errorlog = logging.getLogger("noded.admin.http")
     config.errorlog.setLevel(logging.WARNING)  # below, it tells people to press CTRL + C
     config.graceful_timeout = 1.0
-    config.keep_alive_timeout = 60.0
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     try:
         await serve(make_app(daemon), config, shutdown_trigger=daemon.stopping.wait, mode="asgi")
     finally:
