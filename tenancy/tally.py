@@ -59,9 +59,7 @@ class Cell:
         """Say how long the last one took."""
         self.milliseconds += milliseconds
         if milliseconds >= bounds_ms[0]:
-            if self.times is None:
-                self.times = Spread(bounds_ms)
-            self.times.add(milliseconds)
+            self._spread(milliseconds, bounds_ms)
 
     def sized(self, bytes_in: int, bytes_out: int) -> None:
         """Say how large the last one was, where either is not small."""
@@ -81,7 +79,14 @@ class Cell:
         self.bytes_out += bytes_out
         if bytes_in >= LARGE_BYTES or bytes_out >= LARGE_BYTES:
             self.sized(bytes_in, bytes_out)
-        self.took(milliseconds, bounds_ms)
+        self.milliseconds += milliseconds  # as `took`, a call less
+        if milliseconds >= bounds_ms[0]:
+            self._spread(milliseconds, bounds_ms)
+
+    def _spread(self, milliseconds: float, bounds_ms: Sequence[float]) -> None:
+        if self.times is None:
+            self.times = Spread(bounds_ms)
+        self.times.add(milliseconds)
 
 
 class Tally(Generic[K]):

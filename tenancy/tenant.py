@@ -119,7 +119,6 @@ class Tenants:
         clock: Callable[[], float],
         time: Time | None = None,
         bounds_ms: Sequence[float] = LATENCY_BOUNDS_MS,
-        operations: int = 0,
     ) -> None:
         """Begin with nobody.
 

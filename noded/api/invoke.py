@@ -26,7 +26,7 @@ from noded.calls import JSON, Exchange, Header, HttpCall, Reply
 from noded.channel_contract import AppChannel, ChannelError
 from noded.channel_exchange import NO_DEADLINE, AppCall, AppRequest, framing_of
 from noded.errors import DIRECT_INVOKE, DIRECT_INVOKE_NO_APP_ID, ApiError
-from noded.peers import PeerCall, peer_between
+from noded.peers import peer_between
 from noded.tracecontext import new_traceparent
 from noded.wire.http1 import MalformedRequest, header_lines
 from tenancy.accounting import Peer
@@ -185,7 +185,9 @@ class Invocation:
 
     def __init__(self, call: HttpCall, named: str, callee: App, traceparent: bytes, peer: Peer) -> None:
         self._call = call
-        self._count = PeerCall(call.app, peer, len(call.body))
+        self._peer = peer
+        self._since = call.app.tenant.usage.time.now
+        peer.begun += 1
         self._caller: Exchange = call.exchange
         self._callee = callee
         self._named = named
@@ -225,7 +227,7 @@ class Invocation:
 
     def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Pass a whole answer on."""
-        self._count.answered_http(self._call.method, status, len(body))
+        self._count(status, len(body))
         answer = answer_headers(self._upstream, headers)
         self._finish()
         content_type = _type_of(status, answer)
@@ -257,13 +259,13 @@ class Invocation:
 
     def on_end(self) -> None:
         """The answer is whole."""
-        self._count.answered_http(self._call.method, self._status, self._received)
+        self._count(self._status, self._received)
         self._finish()
         self._caller.end()
 
     def on_error(self, error: ChannelError) -> None:
         """Tell the caller, or break off an answer that has begun."""
-        self._count.answered_http(self._call.method, NO_ANSWER, self._received)
+        self._count(NO_ANSWER, self._received)
         self._finish()
         if self._started:
             self._caller.abort()
@@ -281,7 +283,7 @@ class Invocation:
     def on_peer_gone(self) -> None:
         """Nobody waits for the answer."""
         if self._upstream is not None:
-            self._count.answered_http(self._call.method, NO_ANSWER, self._received)
+            self._count(NO_ANSWER, self._received)
             self._upstream.abort()
 
     def _finish(self) -> None:
@@ -289,6 +291,13 @@ class Invocation:
         self._upstream = None
         if self._body_paused:
             self.on_drained()
+
+    def _count(self, status: int, received: int) -> None:
+        """Count what it came to, as `PeerCall` does. The clock is read."""
+        call, peer = self._call, self._peer
+        usage = call.app.tenant.usage
+        cell = peer.http.get((call.method, status)) or peer.http_cell(call.method, status)
+        cell.add(received, len(call.body), (usage.time.tick() - self._since) * 1000, usage.bounds_ms)
 
     def _trace(self, answer: AnswerHeaders) -> tuple[Header, ...]:
         """The answer's traceparent, unless the app gave one."""

@@ -16,7 +16,7 @@ from noded.channel import HttpChannel
 from noded.config.records import AppSpec, ChannelSpec
 from noded.dispatch import Dispatcher
 from noded.node import Node
-from noded.routes import OPERATIONS, http_table
+from noded.routes import http_table
 from noded.server import Connection, Listener, Serving
 from noded.server_http1 import Http1Wire
 from noded.wire.http1 import ResponseReader
@@ -156,7 +156,7 @@ def on_node(tmp_path: Path, scenario: Callable[[InvokeNode], Awaitable[None]], s
             return Http1Wire(connection, dispatcher.http, dispatcher.streams)
 
         serving = Serving(turns, http1, partial(_no_http2), loop.time, set())
-        tenants = Tenants(operations=len(OPERATIONS), clock=time.time)
+        tenants = Tenants(clock=time.time)
         node = InvokeNode(tmp_path, Node(sampling_rate), tenants, serving)
         try:
             await scenario(node)

@@ -163,7 +163,7 @@ class PubSubNode:
 
     def __init__(self, host: Host, root: Path, nursery: trio.Nursery) -> None:
         self.host = host
-        self.tenants = Tenants(operations=1, clock=time.time)
+        self.tenants = Tenants(clock=time.time)
         self.broker: PubSub = open_pubsub("pubsub.in-memory", "pubsub", {}, self._surroundings(root))
         self.members: list[Member] = []
         self._root = root

@@ -29,7 +29,7 @@ class TestDeliveriesInFlight:
 
     def test_the_end_of_one_begins_the_next_at_once(self) -> None:
         """Room that the app itself frees is used without waiting, in order over all its subscriptions."""
-        tenant = Tenants(operations=1, clock=time.time).attach("default", "app", Limits(deliveries_in_flight=1))
+        tenant = Tenants(clock=time.time).attach("default", "app", Limits(deliveries_in_flight=1))
         deliveries = Deliveries(tenant, lambda later: later.close())
         first, second = Recipient(), Recipient()
         sent = [Held(), Held(), Held()]
@@ -45,7 +45,7 @@ class TestDeliveriesInFlight:
 
     def test_what_waits_for_a_closed_subscription_is_forgotten(self) -> None:
         """The broker has it back; the next in line is somebody else's."""
-        tenant = Tenants(operations=1, clock=time.time).attach("default", "app", Limits(deliveries_in_flight=1))
+        tenant = Tenants(clock=time.time).attach("default", "app", Limits(deliveries_in_flight=1))
         deliveries = Deliveries(tenant, lambda later: later.close())
         first, closed, second = Recipient(), Recipient(), Recipient()
         for recipient in (first, closed, second):

@@ -29,7 +29,7 @@ class Publisher:
     """An app with one broker, `pubsub`, and a consumer that keeps what `orders` and `a/b` carry."""
 
     def __init__(self, tmp_path: Path, scopes: Mapping[str, str] | None = None) -> None:
-        tenants = Tenants(operations=1, clock=lambda: 0.0)
+        tenants = Tenants(clock=lambda: 0.0)
         surroundings = Surroundings(
             next_pass=lambda callback: callback(),
             run_soon=lambda callback: callback(),

@@ -14,7 +14,7 @@ from tenancy.tenant import NO_QUOTA, Quota, Tenant, Tenants
 
 def new_tenants() -> Tenants:
     """A node with nobody on it, at second 7."""
-    return Tenants(operations=2, clock=lambda: 7.0)
+    return Tenants(clock=lambda: 7.0)
 
 
 def refused(refusal: Refusal | None) -> Refusal:

@@ -18,7 +18,7 @@ MAX_BODY_BYTES = 4096
 
 def make_app(namespace: str = "default", app_id: str = "a", max_body_bytes: int = MAX_BODY_BYTES) -> App:
     """An app that no daemon attached."""
-    tenant = Tenants(operations=1, clock=lambda: 0.0).attach(namespace, app_id)
+    tenant = Tenants(clock=lambda: 0.0).attach(namespace, app_id)
     return App(AppSpec(app_id, namespace), tenant, Node(), None, max_body_bytes)
 
 
