@@ -36,11 +36,15 @@ class LifecycleApp:
     """What probes are answered; 0: they get no answer."""
     topics: Sequence[Mapping[str, object]] | None = ()
     """What /dapr/subscribe answers; None: 404."""
-    events_status: int = 200
+    may_subscribe: threading.Event = field(default_factory=threading.Event)
+    """/dapr/subscribe is answered once it is set, as it is from the start."""
     requests: list[Request] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _server: "_Server | None" = None
     _connections: set[socket.socket] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.may_subscribe.set()
 
     def paths(self) -> list[str]:
         """Of every request, probes once in a row."""
@@ -69,10 +73,11 @@ class LifecycleApp:
         if request.path == "/healthz":
             return self.health, b""
         if request.path == "/dapr/subscribe":
+            self.may_subscribe.wait(WAIT_SECONDS)
             return (404, b"") if self.topics is None else (200, json.dumps(self.topics).encode())
         if request.path == "/dapr/config":
             return 404, b""
-        return (self.events_status, b"") if request.method == "POST" else (200, b"called")
+        return (200, b"") if request.method == "POST" else (200, b"called")
 
     def took(self, request: Request) -> None:
         """Note a request."""

@@ -103,6 +103,21 @@ def test_an_app_that_is_not_probed_is_asked_as_soon_as_it_listens() -> None:
         assert {each.headers["dapr-api-token"] for each in app.requests} == {"secret"}
 
 
+def test_an_app_is_ready_once_it_is_subscribed_for() -> None:
+    """/v1.0/healthz waits for its answer; what is published from then on is delivered."""
+    with LifecycleApp(topics=[ORDERS]) as app:
+        app.may_subscribe.clear()
+        with attached(app, "") as daemon:
+            app.wait_until(lambda: "/dapr/subscribe" in app.paths())
+            assert ask(daemon, "GET", "/v1.0/healthz").status == 500
+            app.may_subscribe.set()
+            until(lambda: ask(daemon, "GET", "/v1.0/healthz").status == 204)
+            publish(daemon, "orders", 1)
+            publish(daemon, "declared", 2)
+
+            app.wait_until(lambda: app.events("/orders") == [1] and app.events("/declared") == [2])
+
+
 def test_disabled_init_endpoints_are_not_asked() -> None:
     """What resources declare still counts."""
     with LifecycleApp(topics=[ORDERS]) as app:  # noqa: SIM117 - the app first
@@ -157,6 +172,7 @@ def test_events_rest_while_the_app_is_unhealthy_and_all_of_them_come() -> None:
         try:
             app.wait_until(lambda: len(app.events("/orders")) > 20)
             app.health = 503
+            app.wait_probed()
             until(lambda: invoke(daemon).status == 500)
             first = len(published) + 1  # one more may be under way
             until(lambda: len(published) > first + 50)

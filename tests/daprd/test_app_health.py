@@ -12,7 +12,10 @@ from noded.sidecar.settings import Refused, SidecarSettings, settings_of
 from tests.daemon.lifecycle_app import LifecycleApp
 from tests.daprd.sidecar_process import Sidecar, resources, running
 
-PROBED = ("--enable-app-health-check", "--app-health-probe-interval", "1", "--app-health-threshold", "1")
+PROBED = (
+    "--enable-app-health-check", "--app-health-probe-interval", "1", "--app-health-probe-timeout", "1000",
+    "--app-health-threshold", "1",
+)  # fmt: skip
 PUBSUB = """
 apiVersion: dapr.io/v1alpha1
 kind: Component
@@ -84,7 +87,7 @@ def test_start_and_health_in_daprds_order(tmp_path: Path) -> None:
         assert metadata(sidecar)["appConnectionProperties"]["health"] == {
             "healthCheckPath": "/healthz",
             "healthProbeInterval": "1s",
-            "healthProbeTimeout": "500ms",
+            "healthProbeTimeout": "1s",
             "healthThreshold": 1,
         }
         app.health = 500
