@@ -34,6 +34,7 @@ from noded.config.catalogue import Catalogue
 from noded.config.instantiate import default_resources
 from noded.config.load import Loaded, load_resources
 from noded.config.records import AppSpec, Resources, Settings
+from noded.descriptors import all_descriptors
 from noded.dispatch import Dispatcher
 from noded.dispatch_paths import PathDispatcher
 from noded.endpoints import Endpoints, NodeEndpoints
@@ -57,6 +58,8 @@ log = logging.getLogger("noded")
 
 FORCED_SECONDS = 0.1
 """How long an app that wants to leave at once has to read the answer to that. daprd exits after as long."""
+RETRY_SECONDS = 1.0
+"""Between two tries to serve the operator."""
 GC_THRESHOLDS = (50_000, 20, 50)
 """The data path makes few cycles; Python's default would look for them seventy times as often."""
 
@@ -159,9 +162,19 @@ class Daemon:
                 closing.start_soon(self._detach, attachment, 0.0)
 
     async def _open_admin(self) -> None:
-        """The operator's side: imported now, when the apps' sockets already answer; Quart takes a second."""
-        module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.serve")
-        await module.serve_admin(self)
+        """The operator's side: imported now, when the apps' sockets already answer; Quart takes a second.
+
+        What it lacks today, descriptors say, ends no app's daemon: it is tried again.
+        """
+        while True:
+            try:
+                module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.serve")
+                await module.serve_admin(self)
+            except OSError as error:
+                log.error("the operator's side is not served: %s", error)  # noqa: TRY400 - no bug
+                await trio.sleep(RETRY_SECONDS)
+            else:
+                return
 
     async def _open_metrics(self) -> None:
         """The port that Prometheus asks, where there is to be one."""
@@ -326,7 +339,7 @@ class Daemon:
             handle = dispatcher.http if token is None else partial(dispatcher.http_with_token, token)
             return Http2Wire(connection, handle, dispatcher.streams, partial(grpc.open, token), self.seconds)
 
-        return Serving(self.turns, http1, http2, self.host.loop.time, set())
+        return Serving(self.turns, http1, http2, self.host.loop.time, set(), all_descriptors())
 
     def dispatcher(self) -> Dispatcher:
         """One that counts as the Configuration wants."""

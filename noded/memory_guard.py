@@ -2,7 +2,8 @@
 
 A ceiling is the smallest of each control group the daemon is in (memory.high and memory.max; memory.limit_in_bytes in
 version 1) and `--memory-limit`. What the kernel can take back, its cache of files, is not counted as used. A few looks
-a second cost a request nothing. Source: Linux Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst; proc(5).
+a second, more of them near the ceiling, cost a request nothing.
+Source: Linux Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst; proc(5).
 """
 
 import ctypes
@@ -15,14 +16,16 @@ from pathlib import Path
 
 import trio
 
-from tenancy.pressure import Pressure, Stage
+from tenancy.pressure import GROWTH_SHARE, Pressure, Stage
 
 log = logging.getLogger("noded.memory")
 
-LOOK_SECONDS = 0.25
-"""At a gigabyte a second, which one core cannot fill, use grows by a quarter of one between two looks."""
-TRIM_LOOKS = 4
-"""Every how many looks under pressure the C library gives back what it keeps of freed memory."""
+LOOK_SECONDS = (0.02, 0.25)
+"""Between two looks: at least and at most."""
+FILLED_PER_SECOND = 1 << 30
+"""Bytes a second that use cannot outgrow: one core receives less. It says how soon the next look is due."""
+TRIM_SECONDS = 1.0
+"""Under pressure, between two times that the C library gives back what it keeps of freed memory."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SAID = {
     Stage.NOTHING: "enough again",
@@ -70,7 +73,7 @@ def group_bytes(directory: Path) -> int:
 
 async def watch(ceiling: Watched, pressure: Pressure) -> None:
     """Look again and again, and say so in the log when a stage begins or ends."""
-    looks = 0
+    trimmed = 0.0
     while True:
         before = pressure.stage
         try:
@@ -80,11 +83,16 @@ async def watch(ceiling: Watched, pressure: Pressure) -> None:
         stage = pressure.update(used, ceiling.allowed_bytes)
         if stage is not before:
             log.warning("memory: %d of %d MiB used: %s", used >> 20, ceiling.allowed_bytes >> 20, _SAID[stage])
-        if stage:
-            if looks % TRIM_LOOKS == 0:
-                await trio.to_thread.run_sync(_trim)
-            looks += 1
-        await trio.sleep(LOOK_SECONDS)
+        if stage and trio.current_time() - trimmed > TRIM_SECONDS:
+            trimmed = trio.current_time()
+            await trio.to_thread.run_sync(_trim)
+        await trio.sleep(look_again(used, ceiling.allowed_bytes))
+
+
+def look_again(used_bytes: int, allowed_bytes: int) -> float:
+    """Seconds in which use cannot have come to the first stage's share, within LOOK_SECONDS."""
+    least, most = LOOK_SECONDS
+    return min(most, max(least, (GROWTH_SHARE * allowed_bytes - used_bytes) / FILLED_PER_SECOND))
 
 
 _LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")

@@ -14,9 +14,10 @@ from typing import cast
 import trio
 
 from noded.app import App
+from noded.descriptors import UNBOUNDED, Descriptors
 from noded.server_wire import Wire, hung_up
+from noded.welcome import welcome
 from tenancy.fairness import SLICE_BYTES, Turn, Turns
-from tenancy.identity import Unidentified, allowed, peer_of
 
 log = logging.getLogger("noded.server")
 
@@ -45,6 +46,7 @@ class Serving:
     now: Callable[[], float]
     suspects: set["Connection"]
     """Connections with a deadline running: half a request head, or replies unread. Swept once a second."""
+    descriptors: Descriptors = UNBOUNDED
 
 
 class Connection(asyncio.Protocol):
@@ -109,7 +111,7 @@ class Connection(asyncio.Protocol):
         """Begin, or refuse a peer that the kernel says is somebody else."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WRITE_BYTES)
-        if self._closed or not self._welcome():
+        if self._closed or not welcome(self.app, transport, self._serving.descriptors):
             self._closed = True
             self._transport.abort()
         else:
@@ -302,16 +304,6 @@ class Connection(asyncio.Protocol):
         wire = self._wire
         if wire is None or (wire.eof() if self._eof else wire.drain()):
             self.shut()
-
-    def _welcome(self) -> bool:
-        identity = self.app.spec.identity
-        if not identity.uids and not identity.gids:
-            return True
-        try:
-            peer = peer_of(self._transport.get_extra_info("socket"))
-        except Unidentified:
-            return False
-        return allowed(peer, identity.uids, identity.gids)
 
     def _unstash(self) -> None:
         """Feed what came while stalled, ahead of what waits its turn; then read on."""
