@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from noded.app import App
+from noded.calls import Header
 
 if TYPE_CHECKING:
     from noded.api.invoke import Passage
@@ -12,9 +13,11 @@ if TYPE_CHECKING:
 class Node:
     """All attached apps, by namespace and app id."""
 
-    def __init__(self, tracing_sampling_rate: float = 0.0001) -> None:
+    def __init__(self, tracing_sampling_rate: float = 0.0001, forwarded: tuple[Header, ...] = ()) -> None:
         self.tracing_sampling_rate = tracing_sampling_rate
         """Of traces begun here (0 to 1); 0: tracing is off. daprd's default."""
+        self.forwarded = forwarded
+        """What an app is told of the host by which another app's call came."""
         self._apps: dict[tuple[str, str], App] = {}  # {(namespace, app id): app}
         self.passages: dict[tuple[App, bytes], Passage] = {}
         """{(caller, path up to the method): the way to the app it names}, until an app comes or goes."""

@@ -9,8 +9,8 @@ from contextlib import suppress
 from msgspec import Struct
 
 from noded.api import invoke_grpc_app
-from noded.api.invoke_headers import AnswerHeaders, RequestHeaders, answer_headers, request_headers
-from noded.api.invoke_identity import check_healthy, find_grpc_app, identity_headers
+from noded.api.invoke_headers import EVENTS, AnswerHeaders, RequestHeaders, answer_headers, request_headers
+from noded.api.invoke_identity import check_healthy, find_grpc_app, hop_headers
 from noded.api.invoke_target import (
     METHOD,
     PLAIN_PREFIX,
@@ -96,7 +96,7 @@ def _begin_anew(call: HttpCall, headers: RequestHeaders) -> None:
         return
     path, callee, channel = resolve(call.app, target, call.method)
     traceparent = headers.traceparent or new_traceparent(call.app.node.tracing_sampling_rate)
-    forwarded = [*headers.forwarded, *identity_headers(call.app, callee), (b"traceparent", traceparent)]
+    forwarded = [*headers.forwarded, *hop_headers(call.app, callee), (b"traceparent", traceparent)]
     if headers.lines is not None and target.clean:
         _remember(call.app, target.app, callee, channel)
     if call.query:
@@ -128,12 +128,12 @@ def resolve(caller: App, target: Target, verb: bytes) -> tuple[bytes, App, AppCh
         raise DIRECT_INVOKE.error(id=target.app, error=_no_channel(caller, callee))
     if verb not in VERBS:
         text = _GRPC_ERROR.format(code="InvalidArgument", text="invalid HTTP verb")
-        raise DIRECT_INVOKE.error(id=target.app, error=text)
+        raise channel_failed(caller, callee, target.app, text)
     check_healthy(caller, callee, target.app)
     return path, callee, channel
 
 
-def channel_failed(caller: App, callee: App, named: str, error: ChannelError) -> ApiError:
+def channel_failed(caller: App, callee: App, named: str, error: ChannelError | str) -> ApiError:
     """Word a call that failed on its way: an app's own channel's error is told bare, another's by its sidecar."""
     text = str(error)
     if caller is not callee:
@@ -157,7 +157,7 @@ class Passage(Struct, frozen=True):
     host: bytes
     """The Host header's line."""
     identity: bytes
-    """The lines of `identity_headers`."""
+    """The lines of `hop_headers`."""
     peer: Peer
     """Counts the calls."""
 
@@ -166,7 +166,7 @@ def _remember(caller: App, named: str, callee: App, channel: AppChannel) -> None
     """Keep a passage for the caller's next call; as many as there are apps, each with its namespace or without."""
     with suppress(MalformedRequest):  # told by whoever sends them
         host = header_lines([(b"host", channel.host)])
-        identity = header_lines(identity_headers(caller, callee))
+        identity = header_lines(hop_headers(caller, callee))
         key = (caller, PLAIN_PREFIX + named.encode())
         caller.node.passages[key] = Passage(named, callee, channel, host, identity, peer_between(caller, callee))
 
@@ -231,7 +231,8 @@ class Invocation:
         answer = answer_headers(self._upstream, headers)
         self._finish()
         content_type = _type_of(status, answer)
-        if content_type is not None and status not in _NO_BODY and self._call.method != b"HEAD":
+        plain = status not in _NO_BODY and not answer.events and self._call.method != b"HEAD"
+        if content_type is not None and plain:
             self._caller.reply(Reply(status, body, content_type, (*answer.forwarded, *self._trace(answer))))
             return
         self._caller.start(status, self._framed(status, answer, b"%d" % len(body)))
@@ -304,11 +305,16 @@ class Invocation:
         return () if answer.traced else ((b"traceparent", self._traceparent),)
 
     def _framed(self, status: int, answer: AnswerHeaders, length: bytes | None) -> list[Header]:
-        """The head to answer with. As in daprd the length of what HEAD would get is not told, nor a 304's type."""
+        """The head to answer with. As in daprd the length of what HEAD would get is not told, nor a 304's type.
+
+        Events that were asked for from another app are not to be cached.
+        """
         headers = [*answer.forwarded, *self._trace(answer)]
         content_type = _type_of(status, answer)
         if content_type is not None and status != 304:
             headers.append((b"content-type", content_type))
+        if answer.events and self._callee is not self._call.app and self._call.header(b"accept") == EVENTS:
+            headers.append((b"cache-control", b"no-cache"))
         if length is not None and status not in _NO_BODY and self._call.method != b"HEAD":
             headers.append((b"content-length", length))
         return headers

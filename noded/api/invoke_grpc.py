@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 from noded.api import invoke_grpc_app
 from noded.api.invoke import ANSWER_SECONDS, NO_ANSWER, channel_failed, resolve
 from noded.api.invoke_headers import AnswerHeaders, RequestHeaders, as_metadata
-from noded.api.invoke_identity import find_grpc_app, identity_headers
+from noded.api.invoke_identity import find_grpc_app, hop_headers
 from noded.api.invoke_target import Target
 from noded.calls import GrpcCall, Header
 from noded.channel_contract import AppResponse, ChannelError
@@ -47,7 +47,7 @@ async def invoke_service(call: GrpcCall, request: invoke_pb2.InvokeServiceReques
     if message.http_extension.querystring:
         path = b"%b?%b" % (path, message.http_extension.querystring.encode())
     headers = _request_headers(call, message.content_type)
-    headers += identity_headers(call.app, callee)
+    headers += hop_headers(call.app, callee)
     seconds = ANSWER_SECONDS if call.deadline is None else call.deadline - channel.now()
     body = message.data.value
     count = PeerCall(call.app, peer_between(call.app, callee), len(body))

@@ -14,7 +14,7 @@ from google.rpc.status_pb2 import Status
 from msgspec import json
 
 from noded.api.invoke_headers import AnswerHeaders, RequestHeaders, as_metadata
-from noded.api.invoke_identity import check_healthy, identity_headers
+from noded.api.invoke_identity import check_healthy, hop_headers
 from noded.api.invoke_target import InvalidTarget, Target, request_path
 from noded.app import App
 from noded.calls import TEXT, GrpcCall, Header, HttpCall, Reply
@@ -189,7 +189,7 @@ async def _on_invoke(
     caller: App, callee: App, message: common_pb2.InvokeRequest, metadata: Sequence[Header]
 ) -> GrpcAnswer:
     assert callee.grpc_channel is not None
-    identified = [*metadata, *identity_headers(caller, callee)]
+    identified = [*metadata, *hop_headers(caller, callee)]
     payload = message.SerializeToString()
     count = PeerCall(caller, peer_between(caller, callee), len(payload))
     answer = await callee.grpc_channel.call(ON_INVOKE, payload, identified, ANSWER_SECONDS)

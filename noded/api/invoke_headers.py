@@ -57,6 +57,7 @@ PERMANENT = frozenset(
 )
 """HTTP's own headers, which in gRPC metadata are told as `dapr-<name>` (daprd's isPermanentHTTPHeader)."""
 
+EVENTS = b"text/event-stream"
 _ANSWER_OURS = frozenset((b"content-length", b"content-type", b"date", b"destination-app-id"))
 _MAX_KNOWN = 4096
 
@@ -136,7 +137,7 @@ def answer_headers(exchange: AppCall | None, headers: Sequence[Header]) -> "Answ
 class AnswerHeaders:
     """An app's answer headers, sorted into those to forward and those that the framing needs."""
 
-    __slots__ = ("content_length", "content_type", "forwarded", "traced")
+    __slots__ = ("content_length", "content_type", "events", "forwarded", "traced")
 
     def __init__(self, headers: Sequence[Header]) -> None:
         self.content_length: bytes | None = None
@@ -163,6 +164,8 @@ class AnswerHeaders:
                 add((kept, field[1]))
         if connection and (dropped := nominated(headers)):
             self.forwarded = [field for field in self.forwarded if field[0] not in dropped]
+        self.events = self.content_type is not None and self.content_type.startswith(EVENTS)
+        """Whether it is of server-sent events."""
 
 
 def _forwarded_name(name: bytes, as_is: set[bytes]) -> bytes | None:

@@ -28,6 +28,14 @@ def check_healthy(caller: App, callee: App, named: str) -> None:
     raise DIRECT_INVOKE.error(id=named, error=text)
 
 
+def hop_headers(caller: App, callee: App) -> list[Header]:
+    """What an invocation adds: who calls whom, and by which host where the caller is not the callee itself."""
+    headers = identity_headers(caller, callee)
+    if caller is not callee:
+        headers += caller.node.forwarded
+    return headers
+
+
 def identity_headers(caller: App, callee: App) -> list[Header]:
     """Who calls whom, and the callee's own token if it has one."""
     headers = [

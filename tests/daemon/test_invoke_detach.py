@@ -6,7 +6,7 @@ from http.client import HTTPConnection
 
 from tests.compat.wire import UnixConnection
 from tests.daemon.server_clients import eventually
-from tests.daemon_process import Daemon, running_daemon, write_resources
+from tests.daemon_process import Daemon, running_daemon
 from tests.daprd.slow_app import SlowApp
 
 CALLER = """
@@ -41,7 +41,7 @@ def test_a_call_under_way_survives_that_its_callee_is_detached() -> None:
             asking = threading.Thread(target=lambda: statuses.append(ask(daemon)))
             asking.start()
             app.wait_called()
-            write_resources(daemon.root, {"callee.yaml": ""})
+            (daemon.root / "resources" / "callee.yaml").unlink()
             daemon.process.send_signal(signal.SIGHUP)
             eventually(lambda: not daemon.http_socket("callee").exists())
             assert ask(daemon) == 500

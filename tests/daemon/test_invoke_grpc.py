@@ -130,6 +130,7 @@ def test_a_status_outside_2xx_is_an_error(status: int, code: Grpc, tmp_path: Pat
 
 
 INVALID = "rpc error: code = InvalidArgument desc = "
+THERE = "rpc error: code = Internal desc = error invoking app channel: "
 
 
 @pytest.mark.parametrize(
@@ -138,9 +139,9 @@ INVALID = "rpc error: code = InvalidArgument desc = "
         (request("nope"), "couldn't find service: nope"),
         (request("a.b.c"), "invalid app id a.b.c"),
         (request(verb=None), INVALID + "missing HTTP extension field"),
-        (request(verb=Verb.NONE), INVALID + "invalid HTTP verb"),
-        (request(verb=Verb.CONNECT), INVALID + "invalid HTTP verb"),
-        (request(verb=99), INVALID + "invalid HTTP verb"),
+        (request(verb=Verb.NONE), THERE + INVALID + "invalid HTTP verb"),
+        (request(verb=Verb.CONNECT), THERE + INVALID + "invalid HTTP verb"),
+        (request(verb=99), THERE + INVALID + "invalid HTTP verb"),
         (request(method="a#b"), INVALID + 'invalid method: method contains forbidden character: "a#b"'),
     ],
 )

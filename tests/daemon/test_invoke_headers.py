@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.invoke_node import GET_CALLEE, NO_TRACE, InvokeNode, caller_and_callee, headers_of, on_node, passed
-from tests.daemon.raw_app import OK
+from tests.daemon.raw_app import OK, Peer
 
 FORWARDED = [
     (b"accept", b"*/*"),
@@ -20,6 +20,35 @@ FORWARDED = [
     (b"x-twice", b"1"),
     (b"x-twice", b"2"),
 ]
+
+
+def test_an_app_is_told_the_host_by_which_another_calls(tmp_path: Path) -> None:
+    """Added to what the caller says of hosts before it, known passage or not; an app that calls itself is told none."""
+
+    async def scenario(node: InvokeNode) -> None:
+        node.node.forwarded = ((b"x-forwarded-for", b"10.0.0.1"), (b"forwarded", b"for=10.0.0.1"))
+        node.attach("callee")
+        caller = node.attach("caller")
+        peer: Peer | None = None
+        for _ in range(2):
+            request = GET_CALLEE[:-2] + b"x-forwarded-for: 1.2.3.4\r\n\r\n"
+            client = await node.client(caller)
+            await client.send(request)
+            peer = peer or await node.apps["callee"].accept()
+            got = await peer.request()
+            await peer.send(OK)
+            assert (await client.answer()).status == 200
+            hosts = [value for name, value in headers_of(got) if name == b"x-forwarded-for"]
+            assert hosts == [b"1.2.3.4", b"10.0.0.1"]
+            assert (b"forwarded", b"for=10.0.0.1") in headers_of(got)
+        own = await node.client(node.node.find("default", "callee") or caller)
+        await own.send(GET_CALLEE)
+        assert peer is not None
+        assert b"forwarded" not in await peer.request()
+        await peer.send(OK)
+        assert (await own.answer()).status == 200
+
+    on_node(tmp_path, scenario)
 
 
 def test_request_headers_pass(tmp_path: Path) -> None:
