@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from google.protobuf.empty_pb2 import Empty
 
+from noded.api.pubsub import as_utf8
 from noded.app import App, PubSubBinding, StateBinding
 from noded.calls import NO_CONTENT, GrpcCall, HttpCall, Reply
 from noded.goduration import go_duration
@@ -47,7 +48,7 @@ async def get_http(call: HttpCall) -> Reply:
 
 async def put_http(call: HttpCall) -> Reply:
     """`PUT metadata/{key}`: the body is the value."""
-    _note(call.app, call.params[0], call.body.decode("utf-8", "replace"))
+    _note(call.app, as_utf8(call.params[0]), call.body.decode("utf-8", "replace"))
     return NO_CONTENT
 
 

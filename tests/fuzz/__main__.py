@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from tests.fuzz.target import Target
 
 WORK = Path(".fuzz")
-KEPT_FILES = 40
+KEPT_FILES = 24
 """Of one target in the repository."""
-KEPT_BYTES = 18_000
+KEPT_BYTES = 9_000
 SECONDS_PER_LINE = 10.0
 INPUT_SECONDS = 60
 

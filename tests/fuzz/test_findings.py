@@ -10,6 +10,7 @@ from noded.config.document import split
 from noded.runtime import deliver, events, subscription_list
 from noded.runtime.dead_letter import Outcome
 from noded.runtime.events import NotAnEvent
+from tests.fuzz.lone_node import LoneNode, carry
 from tests.wire.recording_link import PIECES, Rig, echo, pieces
 
 BROKEN = b"\xff"
@@ -69,3 +70,12 @@ def test_blank_lines_cost_a_resource_file_nothing() -> None:
     blank = "\n \n# note\n" * 1000
     assert list(split(f"{blank}a: b\n---\nc: d")) == [(1, f"{blank}a: b\n"), (3002, "---\nc: d")]
     assert list(split(f"{blank}---\nc: d")) == [(1, f"{blank}---\nc: d")]
+
+
+def test_a_note_whose_name_is_no_utf8_leaves_the_metadata_readable() -> None:
+    """Its name is mended as it is noted: the listing is JSON, and is told."""
+    node = LoneNode()
+    wire, link = node.http1()
+    put = b"PUT /v1.0/metadata/%ff HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx"
+    carry(wire, link, [put, b"GET /v1.0/metadata HTTP/1.1\r\nHost: h\r\n\r\n"])
+    assert '"\ufffd":"x"'.encode() in bytes(link.sent)

@@ -175,7 +175,18 @@ TARGETS = (
         (b"%", b"&", b"=", b"metadata.", b"+", b"%ff"),
         1024,
     ),
-    Target("paths", paths, tuple(bytes((at,)) + word + b"k" for at, word in enumerate(PATH_WORDS)), PATH_WORDS, 512),
+    Target(
+        "paths",
+        paths,
+        tuple(
+            bytes((at,)) + start + last
+            for at in range(len(METHODS))
+            for start in (*PATH_WORDS[:4], b"/v1.0/publish/bulk/p/", b"/x")
+            for last in (b"k", b"%ff", b"a/../b", b"bulk")
+        ),
+        PATH_WORDS,
+        512,
+    ),
     Target(
         "cel_rules",
         rules,
