@@ -12,6 +12,7 @@ a deadline, end deliveries, close components. SIGHUP: read resources again.
 import gc
 import importlib
 import logging
+import os
 import resource
 import signal
 import sys
@@ -39,6 +40,7 @@ from noded.dispatch import Dispatcher
 from noded.dispatch_paths import PathDispatcher
 from noded.endpoints import Endpoints, NodeEndpoints
 from noded.host import SWITCH_INTERVAL_SECONDS, Host
+from noded.host_address import forwarded_headers
 from noded.memory_guard import watch, watched
 from noded.metrics_paths import PathLabels
 from noded.node import Node
@@ -78,7 +80,7 @@ class Daemon:
     def __init__(self, settings: Settings, host: Host) -> None:
         self.settings = settings
         self.host = host
-        self.node = Node(settings.tracing_sampling_rate)
+        self.node = Node(settings.tracing_sampling_rate, forwarded_headers(os.environ))
         self.attachments: dict[tuple[str, str], Attachment] = {}  # {(namespace, app id): attachment}
         self.resources = Resources()
         self.problems: tuple[str, ...] = ()
