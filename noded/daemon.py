@@ -26,6 +26,7 @@ import trio
 
 from components.contract import Ledger, Surroundings
 from noded import http_heads
+from noded.api_log import logged_methods
 from noded.app import App
 from noded.attachment import Attachment, Site, make_channel
 from noded.backends import Backends
@@ -39,18 +40,22 @@ from noded.descriptors import all_descriptors
 from noded.dispatch import Dispatcher
 from noded.dispatch_paths import PathDispatcher
 from noded.endpoints import Endpoints, NodeEndpoints
+from noded.faces import Faces
+from noded.grpc_table import GrpcMethod
 from noded.host import SWITCH_INTERVAL_SECONDS, Host
 from noded.host_address import forwarded_headers
 from noded.memory_guard import watch, watched
 from noded.metrics_paths import PathLabels
 from noded.node import Node
 from noded.notify import Notifier
+from noded.route_table import RouteTable
 from noded.routes import grpc_table, http_table
 from noded.server import Connection, Serving, sweep
 from noded.server_grpc import GrpcDispatcher
 from noded.server_http1 import Http1Wire
-from noded.server_http2 import Http2Wire
+from noded.server_http2 import GRPC_LIMITS, LIMITS, Http2Wire
 from noded.sockets import DirectoryLock
+from noded.wire.http2 import Http2Limits
 from tenancy.fairness import Turns
 from tenancy.pressure import Pressure
 from tenancy.tally import LATENCY_BOUNDS_MS
@@ -328,28 +333,32 @@ class Daemon:
     # What connections and components are lent.
 
     def _serving(self) -> Serving:
-        dispatcher = self.dispatcher()
-        grpc = GrpcDispatcher(grpc_table(), self.turns, self.host.loop.call_later)
+        spec = self.settings.http
+        faces = Faces(self.dispatcher(http_table(spec.rules)), spec)
+        grpc = GrpcDispatcher(self._grpc_methods(), self.turns, self.host.loop.call_later)
 
         def http1(connection: Connection) -> Http1Wire:
-            token = connection.token
-            handle = dispatcher.http if token is None else partial(dispatcher.http_with_token, token)
-            return Http1Wire(connection, handle, dispatcher.streams)
+            return Http1Wire(connection, *faces.of(connection.token), spec.read_buffer_bytes)
 
-        def http2(connection: Connection) -> Http2Wire:
-            token = connection.token
-            handle = dispatcher.http if token is None else partial(dispatcher.http_with_token, token)
-            return Http2Wire(connection, handle, dispatcher.streams, partial(grpc.open, token), self.seconds)
+        def http2(connection: Connection, limits: Http2Limits = LIMITS) -> Http2Wire:
+            open_grpc = partial(grpc.open, connection.token)
+            return Http2Wire(connection, *faces.of(connection.token), open_grpc, self.seconds, limits)
 
-        return Serving(self.turns, http1, http2, self.host.loop.time, set(), all_descriptors())
+        grpc_wire = partial(http2, limits=GRPC_LIMITS)
+        return Serving(self.turns, http1, http2, self.host.loop.time, set(), all_descriptors(), grpc_wire)
 
-    def dispatcher(self) -> Dispatcher:
+    def _grpc_methods(self) -> dict[bytes, GrpcMethod]:
+        spec = self.settings.http
+        methods = grpc_table(spec.rules)
+        return logged_methods(methods) if spec.logging.enabled else methods
+
+    def dispatcher(self, table: RouteTable) -> Dispatcher:
         """One that counts as the Configuration wants."""
         spec = self.settings.metrics
         if not spec.increased_cardinality and not spec.path_matching:
-            return Dispatcher(http_table(), self.turns)
+            return Dispatcher(table, self.turns)
         labels = PathLabels(spec.path_matching, increased=bool(spec.increased_cardinality))
-        return PathDispatcher(http_table(), self.turns, labels)
+        return PathDispatcher(table, self.turns, labels)
 
     def seconds(self) -> float:
         """The clock of rates: seconds since some moment, as of the slice being served."""

@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Coroutine
 from functools import partial
-from hmac import compare_digest
 from typing import Any
 
 from components.completion import Completion
@@ -28,7 +27,6 @@ Running = Coroutine[Any, None, Reply]
 log = logging.getLogger("noded.dispatch")
 
 _BAD_REQUEST = Reply(400, b"400 Bad Request", TEXT)
-_UNAUTHORIZED = Reply(401, b"invalid api token\n", TEXT)
 TOO_LARGE = "stream too large"
 """What daprd says of a body over the limit."""
 
@@ -77,15 +75,6 @@ class Dispatcher:
         if call.line is not None and self._table.repeats(call, candidate):
             call.app.known_lines.learn(call.line, candidate, call.params)
         return candidate
-
-    def http_with_token(self, token: bytes, call: HttpCall) -> None:
-        """As `http`, for a listener whose callers must know the app's token."""
-        given = call.header(b"dapr-api-token")
-        if not compare_digest(given or b"", token) and not _is_health(call):
-            call.exchange.reply(_UNAUTHORIZED)
-            return
-        call.headers = [field for field in call.headers if field[0] != b"dapr-api-token"]
-        self.http(call)
 
     def streams(self, call: HttpCall) -> bool:
         """Whether the request's body goes to its handler piece by piece."""
@@ -183,7 +172,3 @@ def error_reply(error: ApiError) -> Reply:
         return Reply(error.http, error.json())
     seconds = b"%d" % max(1, math.ceil(error.retry_after_seconds))
     return Reply(error.http, error.json(), headers=((b"retry-after", seconds),))
-
-
-def _is_health(call: HttpCall) -> bool:
-    return call.method == b"GET" and call.path in (b"/v1.0/healthz", b"/v1.0/healthz/outbound")

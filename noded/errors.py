@@ -214,6 +214,8 @@ BODY_READ = ErrorRow("ERR_BODY_READ", 400, Grpc.INVALID_ARGUMENT, "failed to rea
 BAD_ESCAPE = ErrorRow("ERR_MALFORMED_REQUEST", 400, Grpc.INVALID_ARGUMENT, 'invalid URL escape "{text}"')
 UNEXPECTED = ErrorRow("ERROR", 500, Grpc.INTERNAL, "{text}")
 UNAUTHORIZED = ErrorRow("Unauthorized", 401, Grpc.UNAUTHENTICATED, "Unauthorized", "Unauthorized", rich_http=False)
+API_NOT_OFFERED = ErrorRow("Not Implemented", 501, Grpc.UNIMPLEMENTED, "Not Implemented", "Not Implemented")
+"""A method that the Configuration's lists of APIs take away; gRPC only."""
 DEADLINE_EXCEEDED = ErrorRow("ERR_DEADLINE_EXCEEDED", 504, Grpc.DEADLINE_EXCEEDED, "context deadline exceeded")
 """The caller's grpc-timeout passed; gRPC only."""
 GRPC_UNREADABLE = ErrorRow("ERR_MALFORMED_REQUEST", 400, Grpc.INTERNAL, "{text}")

@@ -11,6 +11,7 @@ from noded.calls import Header, Reply
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HTTP10 = b"HTTP/1.0"
+_LENGTH = b"Content-Length: "
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 _PHRASES[418] = b"I'm a teapot"
@@ -93,7 +94,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def _make(status: int, content_type: bytes) -> bytes:
-    typed = b"Content-Type: %b\r\nContent-Length: " % content_type if content_type else b"Content-Length: "
+    typed = b"Content-Type: %b\r\nContent-Length: " % content_type if content_type else _LENGTH
     made = status_line(status) + _heads.date + (b"\r\n" if status == 204 else typed)
     if len(_heads.made) < _MAX_HEADS:
         _heads.made[status, content_type] = made
@@ -104,5 +105,7 @@ def _uncommon(reply: Reply, start: bytes, connection: bytes, *, head_only: bool)
     extra = b"".join(b"%b: %b\r\n" % field for field in reply.headers) + connection
     if reply.status == 204:
         return start[:-2] + extra + b"\r\n"
+    if head_only and not reply.content_type:
+        return b"%b%b\r\n" % (start.removesuffix(_LENGTH), extra)  # Go tells HEAD no length of nothing
     body = b"" if head_only else reply.body
     return b"%b%d\r\n%b\r\n%b" % (start, len(reply.body), extra, body)

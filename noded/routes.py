@@ -1,10 +1,13 @@
 """The one table of operations: every path and every gRPC method the runtime serves. Source: dapr-api.md 1.2 and 2.2."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 from noded.api import health, invoke, metadata, pubsub, pubsub_bulk, state_grpc, state_http
 from noded.api.invoke_grpc import invoke_service
+from noded.api_access import Unrouted, is_offered, offered_methods, offered_routes
+from noded.config.http_settings import ALL_APIS, ApiRules
 from noded.errors import BODY_READ, MALFORMED_BODY, MALFORMED_REQUEST
 from noded.grpc_table import GrpcMethod
 from noded.proto import invoke_pb2, metadata_pb2, pubsub_pb2, state_pb2
@@ -44,6 +47,7 @@ HTTP_ROUTES: Final = (
     HttpRoute("HealthzOutbound", GET, V1, "healthz/outbound", health.outbound_http, limited=False),
     HttpRoute("Shutdown", ("POST",), V1, "shutdown", health.shutdown_http),
 )
+_PUBLIC: Final = frozenset(("Healthz", "HealthzOutbound", "GetMetadata", "SetMetadata"))
 INVOKE: Final = HttpRoute("InvokeService", (), V1, "invoke/{id}/method/{method...}", raw=invoke.invoke_http)
 """Everything no other route matches: any verb but CONNECT, by path, by dapr-app-id, or by Basic authorization."""
 
@@ -106,12 +110,28 @@ GRPC_METHODS: Final = _GRPC
 _INDICES: Final = {face(each.verb, each.operation) if each.verb else each.path: at for at, each in enumerate(FACES)}
 
 
-def http_table() -> RouteTable:
-    """The HTTP routes, ready to match."""
-    return RouteTable(HTTP_ROUTES, INVOKE, _INDICES.__getitem__)
+def http_table(rules: ApiRules = ALL_APIS, routes: Iterable[HttpRoute] = HTTP_ROUTES) -> RouteTable:
+    """The HTTP routes that are offered, ready to match; service invocation too where it is among them."""
+    if is_offered(INVOKE, INVOKE.versions[0], rules):
+        return RouteTable(offered_routes(routes, rules), INVOKE, _INDICES.__getitem__)
+    return closed_table(offered_routes(routes, rules))
 
 
-def grpc_table() -> dict[bytes, GrpcMethod]:
-    """The gRPC methods by path."""
+def closed_table(routes: Iterable[HttpRoute]) -> RouteTable:
+    """These routes and no service invocation: what matches none is answered 404 or 405."""
+    unrouted = Unrouted()
+    fallback = replace(INVOKE, raw=None, handler=unrouted.answer)
+    unrouted.table = RouteTable(routes, fallback, _INDICES.__getitem__)
+    return unrouted.table
+
+
+def public_table() -> RouteTable:
+    """What the public port serves: health and metadata."""
+    return closed_table(route for route in HTTP_ROUTES if route.operation in _PUBLIC)
+
+
+def grpc_table(rules: ApiRules = ALL_APIS) -> dict[bytes, GrpcMethod]:
+    """The gRPC methods by path; those that are not offered refuse."""
     named = ((GRPC_SERVICE + name, method) for method in _GRPC for name in method.names)
-    return {path.encode(): replace(method, index=_INDICES[path]) for path, method in named}
+    methods = {path.encode(): replace(method, index=_INDICES[path]) for path, method in named}
+    return offered_methods(methods, rules)

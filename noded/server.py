@@ -47,6 +47,8 @@ class Serving:
     suspects: set["Connection"]
     """Connections with a deadline running: half a request head, or replies unread. Swept once a second."""
     descriptors: Descriptors = UNBOUNDED
+    grpc: Callable[["Connection"], Wire] | None = None
+    """HTTP/2 of the gRPC socket; None: no other than of the HTTP socket."""
 
 
 class Connection(asyncio.Protocol):
@@ -79,15 +81,16 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(self, listener: "Listener") -> None:
+        serving = listener.serving
         self.app = listener.app
         self.token = listener.token
         self.slice_bytes = SLICE_BYTES
         self.suspect_since: float | None = None
-        self._serving = listener.serving
+        self._serving = serving
         self._on_close = listener.closed
         self._turn: Turn = listener.app.turn
-        self._turns = listener.serving.turns
-        self._wire: Wire | None = listener.serving.http2(self) if listener.only_http2 else None
+        self._turns = serving.turns
+        self._wire: Wire | None = (serving.grpc or serving.http2)(self) if listener.only_http2 else None
         self._opening = b""
         self._out: list[bytes] = []
         self._stash: list[bytes] = []

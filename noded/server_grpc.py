@@ -6,11 +6,11 @@ Source: gRPC over HTTP/2 (PROTOCOL-HTTP2.md), dapr-api.md 2.
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from hmac import compare_digest
 from typing import Any
 
 from components.completion import Completion
 from components.contract import Timer
+from noded.api_token import refused_call
 from noded.calls import GrpcCall, StreamClosed
 from noded.dispatch import as_api_error, quota_exceeded
 from noded.errors import (
@@ -18,7 +18,6 @@ from noded.errors import (
     GRPC_UNREADABLE,
     GRPC_UNSERVED,
     PROXY_NO_APP_ID,
-    UNAUTHORIZED,
 )
 from noded.grpc_proxy import Proxying, open_proxied, read_proxied
 from noded.grpc_stream import ServerStream
@@ -117,8 +116,8 @@ class GrpcDispatcher:
         refused = None
         proxied = None
         timeout = None
-        if token is not None and not compare_digest(fields.get(b"dapr-api-token", b""), token):
-            refused = UNAUTHORIZED.error(metadata={"http.code": "401", "http.error_message": "Unauthorized"})
+        if token is not None and (refused := refused_call(token, block.headers)) is not None:
+            method = None
         elif method is None and path.startswith(_OWN_SERVICES):
             refused = GRPC_UNSERVED.error(method=path.decode("latin-1"))
         elif method is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from noded.config.http_settings import NO_LOGGING, ApiLogging, ApiRules
 from noded.config.metric_shape import overlay
 from noded.config.problems import Place, Reading, quote
 from noded.config.records import (
@@ -43,7 +44,8 @@ class ConfigurationSpec:
     name: str
     namespace: str | None = None
     tracing_sampling_rate: float | None = None
-    api_logging: bool | None = None
+    api_logging: ApiLogging = NO_LOGGING
+    api_rules: ApiRules | None = None
     metrics: MetricsSpec = NO_METRICS_SPEC
     origin: Origin | None = None
 
@@ -125,7 +127,8 @@ def _configuration(values: Values, meta: Meta, _reading: Reading, origin: Origin
         name=meta.name,
         namespace=meta.namespace,
         tracing_sampling_rate=spec.get("tracing", {}).get("sampling_rate"),
-        api_logging=spec.get("logging", {}).get("api_logging", {}).get("enabled"),
+        api_logging=spec.get("logging", {}).get("api_logging", NO_LOGGING),
+        api_rules=spec.get("api"),
         metrics=overlay(spec.get("metric", NO_METRICS_SPEC), spec.get("metrics", NO_METRICS_SPEC)),
         origin=origin,
     )

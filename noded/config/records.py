@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from noded.config.http_settings import NO_HTTP_SETTINGS, HttpSettings
 from tenancy.limits import Limits
 
 NO_LIMITS = Limits()
@@ -248,4 +249,5 @@ class Settings:
     """Address and port that serve the metrics beside the operator's socket."""
     log_level: str = "info"
     log_as_json: bool = False
-    api_logging: bool = False
+    http: HttpSettings = NO_HTTP_SETTINGS
+    """Of the servers of both APIs."""

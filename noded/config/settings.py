@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from noded.config.http_shape import configured, overlay_logging
 from noded.config.kinds import ConfigurationSpec
 from noded.config.load import parse_resources, read_text
 from noded.config.metric_shape import overlay
@@ -50,9 +51,10 @@ def load_configuration(paths: Iterable[Path], environ: Mapping[str, str] | None 
 def merge(first: ConfigurationSpec, over: ConfigurationSpec) -> ConfigurationSpec:
     """Lay one configuration over another: what it does not give stays."""
     rate = first.tracing_sampling_rate if over.tracing_sampling_rate is None else over.tracing_sampling_rate
-    logging = first.api_logging if over.api_logging is None else over.api_logging
+    logging = overlay_logging(first.api_logging, over.api_logging)
+    rules = first.api_rules if over.api_rules is None else over.api_rules
     metrics = overlay(first.metrics, over.metrics)
-    return replace(over, tracing_sampling_rate=rate, api_logging=logging, metrics=metrics)
+    return replace(over, tracing_sampling_rate=rate, api_logging=logging, api_rules=rules, metrics=metrics)
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
@@ -62,11 +64,11 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
 def with_configuration(settings: Settings, configuration: ConfigurationSpec) -> Settings:
     """Apply what a Configuration gives."""
-    rate, logging = configuration.tracing_sampling_rate, configuration.api_logging
+    rate = configuration.tracing_sampling_rate
     return replace(
         settings,
         tracing_sampling_rate=settings.tracing_sampling_rate if rate is None else rate,
-        api_logging=settings.api_logging or bool(logging),
+        http=configured(settings.http, configuration.api_logging, configuration.api_rules),
         metrics=overlay(settings.metrics, configuration.metrics),
     )
 

@@ -5,6 +5,7 @@ Source: dapr-api.md 3 for dapr.io (dapr pkg/apis); noded.io is noded's own.
 
 from dataclasses import dataclass
 
+from noded.config.http_shape import API, LOGGING
 from noded.config.metric_shape import METRIC
 from noded.config.problems import Place
 from noded.config.records import (
@@ -245,7 +246,6 @@ _LATER_BLOCKS = (
     "accessControl",
     "nameResolution",
     "features",
-    "api",
     "components",
     "wasm",
     "workflow",
@@ -266,23 +266,8 @@ CONFIGURATION = _resource(
             ),
             "metric": Field(METRIC),
             "metrics": Field(METRIC),
-            "logging": Field(
-                Shape(
-                    {
-                        "apiLogging": Field(
-                            Shape(
-                                {
-                                    "enabled": Field(BOOL),
-                                    "obfuscateURLs": Field(LATER),
-                                    "omitHealthChecks": Field(LATER),
-                                },
-                                dict,
-                            )
-                        )
-                    },
-                    dict,
-                )
-            ),
+            "logging": Field(LOGGING),
+            "api": Field(API),
         }
         | {each: Field(LATER) for each in _LATER_BLOCKS},
         dict,

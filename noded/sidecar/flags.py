@@ -45,10 +45,10 @@ FLAGS: Final = (
     Flag("build-info", B, False, "Print the version and what it was built from, and end"),
     Flag("wait", B, False, "Wait until the HTTP API of another daprd answers, and end"),
     Flag("disable-builtin-k8s-secret-store", B, False, "Nothing to disable: there is no such store here"),
+    Flag("allowed-origins", S, "", "Origins that CORS allows"),
+    Flag("read-buffer-size", S, "4Ki", "Largest header section, as a quantity"),
+    Flag("enable-api-logging", B, False, "Log every call of the API"),
     # Accepted; nothing comes of them yet.
-    Flag("allowed-origins", S, "", "Origins that CORS allows", unserved=True),
-    Flag("read-buffer-size", S, "4Ki", "Largest header section, as a quantity", unserved=True),
-    Flag("enable-api-logging", B, False, "Log every call of the API", unserved=True),
     Flag("dapr-internal-grpc-port", S, "", "Port between sidecars", unserved=True),
     Flag("dapr-internal-grpc-listen-address", S, "", "Address of that port", unserved=True),
     Flag("enable-mtls", B, False, "TLS between sidecars", unserved=True),
@@ -67,7 +67,7 @@ FLAGS: Final = (
     Flag("components-path", S, "", "", instead="use --resources-path"),
     Flag("app-ssl", B, False, "", instead="use '--app-protocol https|grpcs'"),
     Flag("dapr-http-max-request-size", I, 4, "", instead="use '--max-body-size 4Mi'"),
-    Flag("dapr-http-read-buffer-size", I, 4, "", instead="use '--read-buffer-size 4Ki'", unserved=True),
+    Flag("dapr-http-read-buffer-size", I, 4, "", instead="use '--read-buffer-size 4Ki'"),
     Flag("reminders-service", S, "", "", instead="flag no longer has any effect"),
     Flag("actors-service", S, "", "", instead="flag no longer has any effect"),
 )

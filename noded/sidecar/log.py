@@ -16,6 +16,8 @@ from noded.logs import Repeats
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _NAMES = {"critical": "fatal"}
+_OF_CALLS = ("code", "duration", "method", "size", "useragent")
+"""Fields that the log of API calls adds."""
 _PLAIN = re.compile(r"[A-Za-z0-9._/@^+-]+")
 
 
@@ -46,13 +48,15 @@ class DaprdLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             message += "\n" + "".join(traceback.format_exception(record.exc_info[1])).rstrip()
         head = {"time": at, "level": _NAMES.get(level, level), "msg": message}
-        rest = self._fixed | {"scope": record.name.replace("noded", "dapr.runtime", 1)}
+        rest: dict[str, object] = {**self._fixed, "scope": record.name.replace("noded", "dapr.runtime", 1)}
+        rest |= {name: vars(record)[name] for name in _OF_CALLS if name in vars(record)}
         if self._as_json:
             return json.dumps(dict(sorted((head | rest).items())), ensure_ascii=False)
         fields = [*head.items(), *sorted(rest.items())]
         return " ".join(f"{name}={_quoted(name, value)}" for name, value in fields)
 
 
-def _quoted(name: str, value: str) -> str:
-    plain = name not in {"time", "msg"} and _PLAIN.fullmatch(value)
-    return value if plain else json.dumps(value, ensure_ascii=False)
+def _quoted(name: str, value: object) -> str:
+    text = str(value)
+    plain = name not in {"time", "msg"} and _PLAIN.fullmatch(text)
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -17,23 +17,18 @@ import trio
 from noded.app import App
 from noded.attachment import Attachment, make_channel
 from noded.backends import Backend
-from noded.calls import TEXT, HttpCall, Reply
 from noded.config.load import Loaded
 from noded.config.records import AppSpec, ComponentSpec, Resources
 from noded.daemon import FORCED_SECONDS, Daemon
 from noded.goduration import go_duration
 from noded.host import Host
-from noded.route_table import clean
+from noded.routes import public_table
 from noded.server import Connection, Serving
 from noded.server_http1 import Http1Wire
 from noded.sidecar.endpoints import open_endpoints
 from noded.sidecar.settings import Refused, SidecarSettings
 
 log = logging.getLogger("noded")
-
-PUBLIC_PATHS = frozenset({b"/v1.0/healthz", b"/v1.0/healthz/outbound", b"/v1.0/metadata"})
-"""What the public port serves, by GET."""
-_NOT_FOUND = Reply(404, b"404 page not found\n", TEXT)
 
 
 class ComponentFailed(RuntimeError):
@@ -153,18 +148,12 @@ class Sidecar(Daemon):
 
     def _public(self) -> Serving:
         """What the public port serves: no token, no gRPC, no other route."""
-        dispatcher = self.dispatcher()
-
-        def handle(call: HttpCall) -> None:
-            if call.method == b"GET" and clean(call.path) in PUBLIC_PATHS:
-                dispatcher.http(call)
-            else:
-                call.exchange.reply(_NOT_FOUND)
+        dispatcher = self.dispatcher(public_table())
 
         def http1(connection: Connection) -> Http1Wire:
-            return Http1Wire(connection, handle, _never)
+            return Http1Wire(connection, dispatcher.http, dispatcher.streams, self.settings.http.read_buffer_bytes)
 
-        return replace(self.serving, http1=http1, http2=http1)
+        return replace(self.serving, http1=http1, http2=http1, grpc=None)
 
 
 def _of_no_namespace(spec: ComponentSpec) -> ComponentSpec:
@@ -178,8 +167,3 @@ def _of_no_namespace(spec: ComponentSpec) -> ComponentSpec:
 
 def _named(backend: Backend) -> tuple[str, str]:
     return backend.spec.name, backend.spec.type
-
-
-def _never(_: HttpCall) -> bool:
-    """No body is streamed where only GET is served."""
-    return False

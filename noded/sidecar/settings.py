@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from noded.config.http_settings import NO_LOGGING, ApiLogging, HttpSettings
 from noded.config.records import AppProtocol, AppSpec, ChannelSpec, HealthSpec, InitEndpoint, MetricsSpec, Settings
 from noded.config.values import parse_quantity
 from noded.sidecar.pflag import Parsed
@@ -18,6 +19,8 @@ from noded.sidecar.pflag import Parsed
 log = logging.getLogger("noded.runtime")
 
 APP_ID = re.compile(r"[^./\x00-\x20\x7f]+")
+GO_HEADER_BYTES = 1 << 20
+"""What Go's server takes for a limit of 0."""
 MAX_THRESHOLD = (1 << 31) - 1
 """Of failed probes; from here on it overflows in daprd, which takes its default instead."""
 LEVELS = ("debug", "info", "warn", "error", "fatal")
@@ -83,6 +86,7 @@ def settings_of(flags: Parsed, environ: Mapping[str, str]) -> SidecarSettings:
         resources_paths=tuple(map(Path, paths)),
         config_paths=tuple(map(Path, flags.texts("config"))),
         max_body_bytes=_max_body_bytes(flags),
+        http=_http(flags),
         drain_seconds=5.0 if grace < 0 else float(grace),
         metrics=MetricsSpec(increased_cardinality=True),  # daprd's default
     )
@@ -94,6 +98,27 @@ def settings_of(flags: Parsed, environ: Mapping[str, str]) -> SidecarSettings:
         block_shutdown_seconds=flags.seconds("dapr-block-shutdown-duration") if blocking else None,
         any_namespace=not environ.get("NAMESPACE"),
     )
+
+
+def _http(flags: Parsed) -> HttpSettings:
+    """Heads, origins, the log of calls. Raises Refused."""
+    origins = flags.text("allowed-origins")
+    logging = ApiLogging(flags.on("enable-api-logging")) if "enable-api-logging" in flags.changed else NO_LOGGING
+    return HttpSettings(_read_buffer_bytes(flags), tuple(origins.split(",")) if origins else (), logging=logging)
+
+
+def _read_buffer_bytes(flags: Parsed) -> int:
+    """In bytes; Go takes 0 for its own default."""
+    size = 4 << 10
+    if "read-buffer-size" in flags.changed:
+        try:
+            size = parse_quantity(flags.text("read-buffer-size"))
+        except ValueError as error:
+            raise Refused(f"Failed to parse flags: invalid value for 'read-buffer-size' option: {error}") from error
+    elif "dapr-http-read-buffer-size" in flags.changed:
+        kilobytes = flags.number("dapr-http-read-buffer-size")
+        size = kilobytes << 10 if kilobytes != -1 else size
+    return size if size > 0 else GO_HEADER_BYTES
 
 
 def _check_unserved(flags: Parsed) -> None:

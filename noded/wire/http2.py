@@ -276,7 +276,6 @@ class Http2Connection(HeadReceiver):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
             self._send_window += growth
             self._granted_bytes += growth
-            self._ping_strikes = 0  # it is given for what was sent
             if self._send_window > LARGEST_WINDOW_BYTES:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "connection window overflow")
             if self._backlogged:
@@ -318,9 +317,9 @@ class Http2Connection(HeadReceiver):
             self._unanswered_pings = 0
             return
         self._pay_for_ping()
+        self._append_control(encode_frame(PING, ACK, 0, payload))
         if self._limits.min_ping_seconds:
             self._judge_ping()
-        self._append_control(encode_frame(PING, ACK, 0, payload))
 
     def _pay_for_ping(self) -> None:
         """Spend for a ping, unless data was sent since the last: grpc-go answers data so, to learn the bandwidth."""
@@ -334,7 +333,7 @@ class Http2Connection(HeadReceiver):
 
         Source: grpc-go, keepalive enforcement.
         """
-        moved = (self._highest_id, self._send_window)
+        moved = (self._highest_id, self._granted_bytes - self._send_window)
         if moved != self._sent_at_ping:
             self._sent_at_ping = moved
             self._ping_strikes = 0

@@ -372,7 +372,7 @@ def test_blocks_of_configuration_not_served_are_named(tmp_path: Path) -> None:
     )
 
     (configuration,) = loaded.configurations
-    assert (configuration.tracing_sampling_rate, configuration.api_logging) == (0.5, True)
+    assert (configuration.tracing_sampling_rate, configuration.api_logging.enabled) == (0.5, True)
     assert [each.field for each in loaded.warnings] == ["spec.mtls"]
 
 

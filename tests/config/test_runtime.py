@@ -128,7 +128,7 @@ def test_configurations_merge_in_order_and_expand_variables(tmp_path: Path) -> N
     loaded = load_configuration([first, second], {"RATE": "1"})
     settings = with_configuration(Settings(tmp_path, tmp_path), loaded.configuration)
     assert loaded.problems == ()
-    assert (settings.tracing_sampling_rate, settings.api_logging) == (0.25, True)
+    assert (settings.tracing_sampling_rate, settings.http.logging.enabled) == (0.25, True)
 
 
 def test_only_configurations_count_in_a_config_file(tmp_path: Path) -> None:
