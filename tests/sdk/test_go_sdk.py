@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.conftest import Node, check, outcomes
+from tests.sdk.conftest import UNREACHABLE, Node, check, outcomes
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,17 +19,20 @@ MODULE = Path(__file__).with_name("go")
 CASES = re.findall(r'\{"(\w+)", \w+\}', (MODULE / "main.go").read_text())
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, built. The first build fetches the SDK, so it is skipped where there is no network."""
-    path = tmp_path_factory.mktemp("go") / "sdk"
+def build(path: Path, package: str = ".") -> Path:
+    """Build a program. The first build fetches the SDK, so its test is skipped where there is no network."""
     built = subprocess.run(
-        ["go", "build", "-o", str(path), "."], cwd=MODULE, capture_output=True, text=True, check=False
+        ["go", "build", "-o", str(path), package], cwd=MODULE, capture_output=True, text=True, check=False
     )
-    if re.search(r"dial tcp|no such host|proxyconnect", built.stderr):
+    if UNREACHABLE.search(built.stderr):
         pytest.skip(f"the Go SDK cannot be fetched: {built.stderr}")
     assert built.returncode == 0, built.stderr
     return path
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("go") / "sdk")
 
 
 @pytest.fixture(scope="module", params=["unix socket", "loopback port"])
