@@ -342,7 +342,7 @@ class Daemon:
 
         def http2(connection: Connection, limits: Http2Limits = LIMITS) -> Http2Wire:
             open_grpc = partial(grpc.open, connection.token)
-            return Http2Wire(connection, *faces.of(connection.token), open_grpc, self.seconds, limits)
+            return Http2Wire(connection, *faces.of(connection.token), open_grpc, self._slice_seconds, limits)
 
         grpc_wire = partial(http2, limits=GRPC_LIMITS)
         return Serving(self.turns, http1, http2, self.host.loop.time, set(), all_descriptors(), grpc_wire)
@@ -361,7 +361,11 @@ class Daemon:
         return PathDispatcher(table, self.turns, labels)
 
     def seconds(self) -> float:
-        """The clock of rates: seconds since some moment, as of the slice being served."""
+        """The clock of rates: seconds since some moment."""
+        return time.perf_counter()
+
+    def _slice_seconds(self) -> float:
+        """The same, as of the slice being served: read once for all that is in it."""
         return self.turns.now
 
     def _surroundings(self, ledger: Ledger) -> Surroundings:
