@@ -32,6 +32,10 @@ class SlowApp:
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
 
+    @property
+    def was_called(self) -> bool:
+        return self._called.is_set()
+
     def wait_called(self) -> None:
         assert self._called.wait(SECONDS)
 

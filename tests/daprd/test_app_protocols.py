@@ -11,9 +11,10 @@ import grpc
 import pytest
 
 from noded.proto import appcallback_pb2
-from tests.daemon.grpc_app import WAIT_SECONDS, GrpcApp
+from tests.daemon.grpc_app import WAIT_SECONDS, GrpcApp, Status
 from tests.daprd.app_server import ServedApp, served, server_credentials
 from tests.daprd.sidecar_process import SECONDS, Sidecar, resources, running
+from tests.daprd.slow_app import SlowApp
 
 PUBSUB = """
 apiVersion: dapr.io/v1alpha1
@@ -25,9 +26,12 @@ INVOKE = "/v1.0/invoke/app/method"
 VERSIONS = {"http": "1.1", "h2c": "2", "https": "1.1"}
 
 
-@pytest.fixture(params=list(VERSIONS))
-def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, ServedApp, Sidecar]]:
+@pytest.fixture(scope="module", params=list(VERSIONS))
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, ServedApp, Sidecar]]:
     """A protocol, an app that speaks it, and the sidecar that calls it, two calls at a time."""
+    tmp_path = tmp_path_factory.mktemp("app")
     protocol = str(request.param)
     flags = ("--app-protocol", protocol, "--app-max-concurrency", "2")
     with (
@@ -91,13 +95,29 @@ def test_an_endless_answer_passes_as_it_comes_until_the_caller_leaves(pair: tupl
     assert app.caller_left.wait(SECONDS)
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "https", "grpcs"])
+def test_an_app_that_speaks_another_protocol_is_not_called_by_that(protocol: str, tmp_path: Path) -> None:
+    """An HTTP/1.1 app in the clear, said to speak something else: its caller is told, and the app gets no request."""
+    with SlowApp() as app, running(tmp_path, "--app-protocol", protocol, "--app-port", str(app.port)) as sidecar:
+        sidecar.waits_for("dapr initialized")
+        refused = sidecar.http("GET", f"{INVOKE}/slow")
+
+    assert refused.status == (503 if protocol == "grpcs" else 500)
+    assert not app.was_called
+
+
 def test_grpcs_is_grpc_inside_tls(tmp_path: Path) -> None:
     """Subscriptions, events, OnInvoke and proxied calls go to a gRPC app by TLS, whatever its certificate says."""
     credentials = grpc.ssl_server_credentials([server_credentials(tmp_path)])
     app = GrpcApp(Path(), [appcallback_pb2.TopicSubscription(pubsub_name="pubsub", topic="orders")], credentials)
     app.start()
     event_came = threading.Event()
-    app.on_event = lambda *_: event_came.set() or 0
+
+    def on_event(*_: object) -> int:
+        event_came.set()
+        return Status.SUCCESS
+
+    app.on_event = on_event
     try:
         flags = ("--app-protocol", "grpcs", "--app-port", str(app.port))
         with running(tmp_path, *flags, "--resources-path", resources(tmp_path, PUBSUB)) as sidecar:
@@ -105,7 +125,7 @@ def test_grpcs_is_grpc_inside_tls(tmp_path: Path) -> None:
             invoked = sidecar.http("POST", f"{INVOKE}/anything", {"x": 1})
             sidecar.http("POST", "/v1.0/publish/pubsub/orders", {"order": 1}, {"content-type": "application/json"})
             with grpc.insecure_channel(f"127.0.0.1:{sidecar.grpc_port}") as channel:
-                proxied = channel.unary_unary("/test.Echo/Unary")(
+                proxied = channel.unary_unary("/test.Echo/Unary", bytes, bytes)(
                     b"hello", metadata=(("dapr-app-id", "app"),), timeout=WAIT_SECONDS
                 )
 
