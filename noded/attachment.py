@@ -139,7 +139,7 @@ class Attachment:
         channel = make_channel(replace(spec, channel=replace(spec.channel, max_concurrency=None)), host)
         assert channel is not None, "it has one"
         self._probe_channel = channel
-        return make_probe(channel, spec.health)
+        return make_probe(channel, spec.health, self.app.tenant.usage)
 
     def reload(self, subscriptions: tuple[SubscriptionSpec, ...]) -> None:
         """Take changed resources: components were bound anew, declared subscriptions may differ."""

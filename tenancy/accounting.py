@@ -133,6 +133,7 @@ class Usage:
         "dropped_events",
         "errors",
         "paths",
+        "probes",
         "proxied",
         "published",
         "received",
@@ -154,6 +155,8 @@ class Usage:
         """Calls to other apps' own gRPC services, as their caller saw them."""
         self.calls: Tally[CallUse] = Tally(CallUse(b"", 0))
         """The daemon's own calls to the app: events, and what it asks of it."""
+        self.probes: Tally[CallUse] = Tally(CallUse(b"", 0))
+        """Questions whether the app is well."""
         self.callers: dict[tuple[str, str], Peer] = {}
         """{(namespace, app id) of the caller: its calls}"""
         self.callees: dict[tuple[str, str], Peer] = {}

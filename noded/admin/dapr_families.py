@@ -52,6 +52,16 @@ CALL_RECEIVED: Final = Family(
     "the app is called over HTTP",
 )  # fmt: skip
 
+PROBES: Final = Family(
+    "dapr_http_healthprobes_completed_count", "counter", ("status",), "probes",
+    "Count of completed health probes", "the app's health is probed over HTTP",
+)  # fmt: skip
+PROBE_LATENCY: Final = Family(
+    "dapr_http_healthprobes_roundtrip_latency", "histogram", ("status",), MS,
+    "Time between first byte of health probes headers sent to last byte of response received, or terminal error",
+    "the app's health is probed over HTTP",
+)  # fmt: skip
+
 RPCS: Final = Family(
     "dapr_grpc_io_server_completed_rpcs", "counter", ("grpc_server_method", "grpc_server_status"), "calls",
     "Count of RPCs by method and status.", "an app asks over gRPC",
@@ -85,6 +95,16 @@ OWN_RPC_SENT: Final = Family(
 OWN_RPC_RECEIVED: Final = Family(
     "dapr_grpc_io_client_received_bytes_per_rpc", "histogram", ("grpc_client_method",), "bytes",
     "Total bytes received across all response messages per RPC.", "the app is called over gRPC",
+)  # fmt: skip
+
+RPC_PROBES: Final = Family(
+    "dapr_grpc_io_healthprobes_completed_count", "counter", ("grpc_client_status",), "probes",
+    "Count of completed health probes", "the app's health is probed over gRPC",
+)  # fmt: skip
+RPC_PROBE_LATENCY: Final = Family(
+    "dapr_grpc_io_healthprobes_roundtrip_latency", "histogram", ("grpc_client_status",), MS,
+    "Time between first byte of health probes sent to last byte of response received, or terminal error",
+    "the app's health is probed over gRPC",
 )  # fmt: skip
 
 STATE: Final = Family(

@@ -54,6 +54,7 @@ class AppSeries:
         """Add all of the app's series."""
         self._requests()
         self._calls()
+        self._probes()
         self._components()
         for named, peer in list(self._usage.callees.items()):
             if named != (self._app.namespace, self._app.app_id):
@@ -116,11 +117,12 @@ class AppSeries:
 
     def _called_http(self, use: CallUse, cell: Cell) -> None:
         verb = _text(use.method) if self._by_verb else ""
-        labels = (verb, use.path, str(use.status))
+        path = use.path if self._by_path or use.path == "/dapr/config" else ""  # as daprd
+        labels = (verb, path, str(use.status))
         self._series.count(dapr.CALLS, self._owner, labels, cell.count)
         self._times(dapr.CALL_LATENCY, labels, cell)
         self._series.sizes(dapr.CALL_RECEIVED, self._owner, (), _in(cell))
-        self._series.sizes(dapr.CALL_SENT, self._owner, (verb, use.path, ""), _out(cell))
+        self._series.sizes(dapr.CALL_SENT, self._owner, (verb, path, ""), _out(cell))
 
     def _called_grpc(self, use: CallUse, cell: Cell) -> None:
         path = _text(use.method)
@@ -129,6 +131,13 @@ class AppSeries:
         self._times(dapr.OWN_RPC_LATENCY, labels, cell)
         if not use.streaming:
             self._sizes(dapr.OWN_RPC_RECEIVED, dapr.OWN_RPC_SENT, (path,), cell)
+
+    def _probes(self) -> None:
+        for use, cell in list(self._usage.probes.cells.items()):
+            over_grpc = use.method[:1] == b"/"
+            labels = (code_name(use.status) if over_grpc else str(use.status),)
+            self._series.count(dapr.RPC_PROBES if over_grpc else dapr.PROBES, self._owner, labels, cell.count)
+            self._times(dapr.RPC_PROBE_LATENCY if over_grpc else dapr.PROBE_LATENCY, labels, cell)
 
     # Components.
 

@@ -15,8 +15,10 @@ from noded.channel_grpc import GrpcChannel
 from noded.config.records import HealthSpec
 from noded.errors import Grpc
 from noded.lanes import in_trio
+from noded.runtime.asked import probe_grpc, probe_http
 from noded.runtime.health import Change, Health
 from noded.wire.http1 import MalformedRequest
+from tenancy.accounting import Usage
 
 HEALTH_CHECK: Final = b"/dapr.proto.runtime.v1.AppCallbackHealthCheck/HealthCheck"
 
@@ -30,12 +32,13 @@ class HttpProbe:
 
     channel: AppChannel
     spec: HealthSpec
+    usage: Usage
 
     async def __call__(self) -> str | None:
         """Ask once."""
         target = b"/" + self.spec.path.removeprefix("/").encode()
         try:
-            answer = await in_trio(self.channel.call(b"GET", target, (), b"", self.spec.timeout_seconds))
+            answer = await in_trio(probe_http(self.usage, self.channel, target, self.spec.timeout_seconds))
         except (ChannelError, MalformedRequest) as error:
             return str(error)
         return None if 200 <= answer.status < 300 else f"it answered status {answer.status}"
@@ -47,16 +50,18 @@ class GrpcProbe:
 
     channel: GrpcChannel
     spec: HealthSpec
+    usage: Usage
 
     async def __call__(self) -> str | None:
         """Ask once."""
-        status = (await in_trio(self.channel.call(HEALTH_CHECK, b"", (), self.spec.timeout_seconds))).status
+        asking = probe_grpc(self.usage, self.channel, HEALTH_CHECK, self.spec.timeout_seconds)
+        status = (await in_trio(asking)).status
         return None if status.code == Grpc.OK else f"it answered status {status.code}: {status.message}"
 
 
-def make_probe(channel: AppChannel | GrpcChannel, spec: HealthSpec) -> Probe:
+def make_probe(channel: AppChannel | GrpcChannel, spec: HealthSpec, usage: Usage) -> Probe:
     """Choose the question by what the app speaks. The channel is used for nothing else."""
-    return GrpcProbe(channel, spec) if isinstance(channel, GrpcChannel) else HttpProbe(channel, spec)
+    return GrpcProbe(channel, spec, usage) if isinstance(channel, GrpcChannel) else HttpProbe(channel, spec, usage)
 
 
 async def watch(probe: Probe, spec: HealthSpec, on_change: Callable[[Change, str], None]) -> None:

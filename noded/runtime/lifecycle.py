@@ -19,6 +19,7 @@ from noded.app import App
 from noded.channel_contract import ChannelError
 from noded.config.records import InitEndpoint
 from noded.lanes import in_trio
+from noded.runtime.asked import ask_http
 from noded.runtime.health import Change
 from noded.runtime.health_probe import Probe, watch
 from noded.runtime.init_endpoints import ANSWER_SECONDS, init_headers
@@ -110,7 +111,9 @@ class Lifecycle:
         assert self._app.channel is not None
         headers = init_headers(self._app)
         try:
-            answer = await in_trio(self._app.channel.call(b"GET", b"/dapr/config", headers, b"", ANSWER_SECONDS))
+            usage = self._app.tenant.usage
+            asking = ask_http(usage, self._app.channel, b"/dapr/config", headers, ANSWER_SECONDS)
+            answer = await in_trio(asking)
         except ChannelError as error:
             log.warning("app %s: /dapr/config: %s", self._app.tenant.id, error)
         else:

@@ -17,6 +17,7 @@ from noded.channel_grpc import GrpcChannel
 from noded.config.records import InitEndpoint, SubscriptionSpec
 from noded.lanes import in_trio
 from noded.runtime import subscriptions_grpc
+from noded.runtime.asked import ask_http
 from noded.runtime.deliveries import Deliveries
 from noded.runtime.init_endpoints import ANSWER_SECONDS, init_headers
 from noded.runtime.match import BadMatch
@@ -143,7 +144,9 @@ class Subscriptions:
         wait, longest = ASK_SECONDS
         while True:
             try:
-                answer = await in_trio(self._app.channel.call(b"GET", b"/dapr/subscribe", headers, b"", ANSWER_SECONDS))
+                answer = await in_trio(
+                    ask_http(self._app.tenant.usage, self._app.channel, b"/dapr/subscribe", headers, ANSWER_SECONDS)
+                )
                 break
             except ChannelError:
                 await trio.sleep(wait)

@@ -12,6 +12,7 @@ from noded.channel_grpc import GrpcAnswer, GrpcChannel
 from noded.config.records import BulkSubscribe, RouteRule, SubscriptionSpec
 from noded.errors import Grpc
 from noded.proto.appcallback_pb2 import BulkSubscribeConfig, ListTopicSubscriptionsResponse, TopicSubscription
+from noded.runtime.asked import ask_grpc
 from noded.runtime.subscription_list import MalformedSubscriptions
 
 LIST_TOPIC_SUBSCRIPTIONS: Final = b"/dapr.proto.runtime.v1.AppCallback/ListTopicSubscriptions"
@@ -25,7 +26,7 @@ async def ask(app: App, channel: GrpcChannel, timeout_seconds: float) -> tuple[S
     """
     token = app.spec.app_token
     metadata = ((b"dapr-api-token", token.encode()),) if token else ()
-    answer = await channel.call(LIST_TOPIC_SUBSCRIPTIONS, b"", metadata, timeout_seconds)
+    answer = await ask_grpc(app.tenant.usage, channel, LIST_TOPIC_SUBSCRIPTIONS, metadata, timeout_seconds)
     return None if answer.status.code in _NOT_THERE else read(answer)
 
 

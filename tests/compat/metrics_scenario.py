@@ -60,6 +60,8 @@ metadata: {name: metrics}
 spec: {metric: {http: {increasedCardinality: true}}}
 """
 
+HEALTH_FLAGS = ("--enable-app-health-check", "--app-health-probe-interval", "1")
+
 Families = dict[str, tuple[str, frozenset[str]]]
 """{metric: (type, labels)}"""
 
@@ -155,6 +157,7 @@ def greeting_app() -> Iterator[int]:
     server.add_generic_rpc_handlers(
         [
             grpc.method_handlers_generic_handler(CALLBACK, handlers),
+            grpc.method_handlers_generic_handler(f"{CALLBACK}HealthCheck", {"HealthCheck": _answering(Empty())}),
             grpc.method_handlers_generic_handler("test.Echo", {"Say": _answering(Empty())}),
         ]
     )
@@ -200,8 +203,8 @@ def running_sidecars(command: Sequence[str], root: Path) -> Iterator[tuple[dict[
         http_port = stack.enter_context(echo_app())
         grpc_port = stack.enter_context(greeting_app())
         channels = {
-            "kitapp": ["--app-port", str(http_port)],
-            "grpcapp": ["--app-port", str(grpc_port), "--app-protocol", "grpc"],
+            "kitapp": ["--app-port", str(http_port), *HEALTH_FLAGS],
+            "grpcapp": ["--app-port", str(grpc_port), "--app-protocol", "grpc", *HEALTH_FLAGS],
             "caller": [],
         }
         metrics = dict(zip(channels, free_ports(len(channels)), strict=True))

@@ -42,12 +42,16 @@ APPS = """
 apiVersion: noded.io/v1alpha1
 kind: App
 metadata: {{name: kitapp}}
-spec: {{channel: {{protocol: http, address: "127.0.0.1:{http}"}}}}
+spec:
+  channel: {{protocol: http, address: "127.0.0.1:{http}"}}
+  enableAppHealthCheck: true
 ---
 apiVersion: noded.io/v1alpha1
 kind: App
 metadata: {{name: grpcapp}}
-spec: {{channel: {{protocol: grpc, address: "127.0.0.1:{grpc}"}}}}
+spec:
+  channel: {{protocol: grpc, address: "127.0.0.1:{grpc}"}}
+  enableAppHealthCheck: true
 ---
 apiVersion: noded.io/v1alpha1
 kind: App
@@ -165,6 +169,20 @@ def test_buckets_rise_to_the_count(node: str) -> None:
     for series, rising in buckets.items():
         assert rising == sorted(rising)
         assert rising[-1] == counts[series]
+
+
+def test_what_waits_for_an_app_is_timed(node: str) -> None:
+    """A delivery, a call between apps and the request that asked for it take time; a read from memory takes none."""
+    sums = {
+        re.sub(r"\{.*", "", series): float(value)
+        for series, _, value in (line.rpartition(" ") for line in node.splitlines())
+        if "_sum{" in series and float(value) > 0
+    }
+
+    for name in ("http_client_roundtrip_latency", "grpc_io_client_roundtrip_latency", "http_server_latency"):
+        assert f"dapr_{name}_sum" in sums
+    assert "dapr_component_pubsub_ingress_latencies_sum" in sums
+    assert "dapr_runtime_service_invocation_res_recv_latency_ms_sum" in sums
 
 
 def short(path: Path) -> Path:
