@@ -207,6 +207,7 @@ class Connection(asyncio.Protocol):
             self._out.append(data)
         else:
             self._transport.write(data)
+            self._turns.answered(self._turn)
         return not self._write_paused
 
     def stall(self) -> None:
@@ -309,12 +310,10 @@ class Connection(asyncio.Protocol):
             self.shut()
 
     def _unstash(self) -> None:
-        """Feed what came while stalled, ahead of what waits its turn; then read on."""
-        while self._stash and not self._stalls:
+        """Let what came while stalled be fed in the tenant's turn, ahead of what came later; then read on."""
+        if self._stash:
             stash, self._stash = self._stash, []
-            self._unparsed += sum(map(len, stash))
-            for data in stash:
-                self.feed_kept(data)
+            self._turns.give_back(self._turn, self, stash)
         if self._paused and not self._unparsed and not self._stalls:
             self._serving.turns.hold(self._turn, self)
 

@@ -22,11 +22,14 @@ from noded.wire.http1_rules import (
     refused,
     unparsed,
 )
+from tenancy.fairness import SLICE_BYTES
 
 READ_BUFFER_BYTES = 4 << 10
 """Of a request line and its headers, `HEAD_SLACK_BYTES` beyond which are let pass: daprd's --read-buffer-size."""
 MAX_SKIPPED_BYTES = 256 << 10
 """Of a body that was answered before its end: read and dropped, so that the connection can be kept. Go's figure."""
+LARGEST_SLICE_BYTES = 64 << 10
+"""Taken at one go inside a large body."""
 MAX_PIPELINED = 64
 """Requests of one connection that may be under way before it is no longer read."""
 _SERVER_WIDE = Reply(200, content_type=b"")
@@ -49,6 +52,8 @@ class Http1Wire(KnownRequests):
         self._headers: list[Header] = []
         self._body: list[bytes] = []
         self._body_size = 0
+        self._length: int | None = None
+        """Of a body that did not come at once, as announced; None: chunked."""
         self._head_size = 0
         self._in_body = False
         self._streamed: HttpCall | None = None
@@ -85,6 +90,8 @@ class Http1Wire(KnownRequests):
             self._refuse(refused(HEAD_TOO_LARGE))
         elif self._in_body and self.exchange is None and not self._buffering and not self._closing:
             self._decide()
+        if self._in_body:
+            self._cut_larger()
         self.mid_head = self._begun if self._head_size and not self._in_body else 0
         if len(self.pending) >= MAX_PIPELINED:
             self._bound()
@@ -271,17 +278,22 @@ class Http1Wire(KnownRequests):
         expects = call.header(b"expect")
         if expects is not None and expects.lower() == b"100-continue" and not self._body and len(self.pending) == 1:
             self.link.send(CONTINUE)
-        self.link.slice_bytes = 64 << 10
+        length = call.header(b"content-length")
+        self._length = None if length is None else int(length)
         if not self._streams(call):
             self._buffering = True
             self.pending.pop()
             return
-        length = call.header(b"content-length")
-        call.too_large = max(self._body_size, int(length or 0)) > self.link.app.max_body_bytes
+        call.too_large = max(self._body_size, self._length or 0) > self.link.app.max_body_bytes
         call.body_complete = False
         exchange.parts, self._body = self._body, []
         self.exchange, self._streamed = exchange, call
         self._handle(call)
+
+    def _cut_larger(self) -> None:
+        """Inside a body take more at one go, but hardly more than is left of it: requests may stand behind it."""
+        wanted = 2 * self.link.slice_bytes if self._length is None else self._length - self._body_size
+        self.link.slice_bytes = max(SLICE_BYTES, min(wanted, LARGEST_SLICE_BYTES))
 
     def _overflow(self, exchange: Http1Exchange) -> None:
         """A body of unknown length passed the limit: have the request answered for that."""
@@ -306,7 +318,7 @@ class Http1Wire(KnownRequests):
             self.exchange = self._streamed = None
             self._skip_until = 0
             self._buffering = False
-            self.link.slice_bytes = 2048
+            self.link.slice_bytes = SLICE_BYTES
 
     def _stopped(self, stop: Exception, data: bytes) -> None:
         """The parser went no further. Raises what a handler let escape: that ends the connection, and is logged."""

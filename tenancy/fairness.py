@@ -10,7 +10,7 @@ its quiet value; served in order of arrival it was over 600 times.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 SLICE_BYTES = 2048
@@ -20,6 +20,11 @@ QUANTUM_NS = 50_000
 SOLO_QUANTUM_NS = 400_000
 """A tenant's time in a round when no other was seen for `SOLO_AFTER_NS`."""
 SOLO_AFTER_NS = 100_000_000
+FAIR_SLICE_NS = QUANTUM_NS // 2
+"""What a slice should cost while others are about: `SLICE_BYTES` may hold a hundred HTTP/2 requests."""
+SMALLEST_SLICE_BYTES = 256
+LATE_NS = QUANTUM_NS
+"""The most that one answer given outside `feed` is charged: what was done before it may have been for another."""
 RESUMED_PER_ROUND = 4
 """Paused connections that may read again in one round: resuming all at once makes the loop read for milliseconds."""
 
@@ -46,7 +51,7 @@ class Feeder(Protocol):
 class Turn:
     """One tenant's place in the order."""
 
-    __slots__ = ("backlog", "deficit_ns", "epoch", "held", "served_ns", "waiting")
+    __slots__ = ("backlog", "deficit_ns", "epoch", "fair_slice_bytes", "held", "served_ns", "waiting")
 
     def __init__(self) -> None:
         self.backlog: deque[tuple[Feeder, memoryview]] = deque()  # bounded: a connection stops reading past 64 KiB
@@ -55,6 +60,8 @@ class Turn:
         self.deficit_ns = QUANTUM_NS
         self.epoch = 0
         self.waiting = False
+        self.fair_slice_bytes = SLICE_BYTES
+        """How much costs about `FAIR_SLICE_NS`, as its last slices were."""
         self.served_ns = 0
         """All time ever used: what `noded usage` shows as CPU."""
 
@@ -71,6 +78,7 @@ class Turns:
         self._last: Turn | None = None
         self._switched_ns = 0
         self._quantum_ns = QUANTUM_NS
+        self._late_ns = 0  # since when what is done outside `feed` was charged to nobody; 0: not known
         self.now = 0.0
         """When the slice being fed began, in seconds: a clock good enough for token buckets, read once a slice."""
 
@@ -82,7 +90,8 @@ class Turns:
         if turn.waiting or turn.deficit_ns <= 0:
             self._keep(turn, feeder, memoryview(data))
             return False
-        if len(data) <= feeder.slice_bytes:
+        size = len(data)
+        if size <= turn.fair_slice_bytes or (size <= feeder.slice_bytes and not self._cuts(feeder)):
             start = self._clock_ns()
             self.now = start * 1e-9
             if turn is not self._last:
@@ -102,14 +111,30 @@ class Turns:
         return now
 
     def wake(self, function: Callable[[], None]) -> None:
-        """Run what was asked for outside the loop, by its time."""
-        self.tick()
+        """Run what was asked for outside the loop, by its time; `answered` charges it."""
+        self._late_ns = now_ns = self._clock_ns()
+        self.now = now_ns * 1e-9
         function()
+        self._late_ns = 0
 
     def spent(self, turn: Turn, cost_ns: int) -> None:
         """Charge work done for a tenant outside `feed`: replies of apps and brokers, say."""
         turn.deficit_ns -= cost_ns
         turn.served_ns += cost_ns
+
+    def answered(self, turn: Turn) -> None:
+        """Charge an answer that was waited for: what was done since `wake`, or since the answer before it."""
+        if self._late_ns:
+            now_ns = self._clock_ns()
+            self.spent(turn, min(now_ns - self._late_ns, LATE_NS))
+            self._late_ns = now_ns
+
+    def give_back(self, turn: Turn, feeder: Feeder, pieces: Sequence[bytes]) -> None:
+        """Keep what a connection could not take when it was fed, ahead of what else waits of this tenant's."""
+        for data in reversed(pieces):
+            turn.backlog.appendleft((feeder, memoryview(data)))
+            feeder.keep(len(data))
+        self._wait(turn)
 
     def hold(self, turn: Turn, feeder: Feeder) -> None:
         """Let `feeder.drained` be called in a later round, few at a time."""
@@ -129,13 +154,21 @@ class Turns:
         self._switched_ns = now_ns
         self._quantum_ns = QUANTUM_NS
 
+    def _cuts(self, feeder: Feeder) -> bool:
+        """Whether its slices are to be cut smaller: others are about, and it is not inside a large body."""
+        return self._quantum_ns == QUANTUM_NS and feeder.slice_bytes == SLICE_BYTES
+
     def _feed_kept(self, turn: Turn, feeder: Feeder, data: bytes) -> None:
         start = self._clock_ns()
         self.now = start * 1e-9
         if turn is not self._last:
             self._switch(turn, start)
         feeder.feed_kept(data)
-        self.spent(turn, self._clock_ns() - start)
+        cost_ns = self._clock_ns() - start
+        self.spent(turn, cost_ns)
+        if len(data) >= SMALLEST_SLICE_BYTES:
+            fair = len(data) * FAIR_SLICE_NS // (cost_ns + 1)
+            turn.fair_slice_bytes = min(max(fair, SMALLEST_SLICE_BYTES), SLICE_BYTES)
 
     def _keep(self, turn: Turn, feeder: Feeder, data: memoryview) -> None:
         turn.backlog.append((feeder, data))
@@ -175,6 +208,8 @@ class Turns:
         while backlog and turn.deficit_ns > 0:
             feeder, data = backlog.popleft()
             size = feeder.slice_bytes
+            if self._cuts(feeder):
+                size = turn.fair_slice_bytes
             if len(data) > size:
                 backlog.appendleft((feeder, data[size:]))
             self._feed_kept(turn, feeder, bytes(data[:size]))

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenancy.fairness import (
+    FAIR_SLICE_NS,
+    LATE_NS,
     QUANTUM_NS,
     RESUMED_PER_ROUND,
     SLICE_BYTES,
@@ -113,6 +115,64 @@ def test_a_slice_grows_with_what_its_connection_takes() -> None:
     peer = Peer(node, Turn(), ns_per_byte=0, slice_bytes=64 << 10)
     peer.offer(bytes(64 << 10))
     assert peer.sizes == [64 << 10]
+
+
+def test_slices_are_cut_by_what_they_cost_while_others_are_about() -> None:
+    """Two thousand bytes may be a hundred requests: a slice is cut so that it costs half a quantum at most."""
+    node = Node()
+    dear, other = Peer(node, Turn(), "dear", 50), Peer(node, Turn(), "other")
+    for _ in range(20):
+        while len(dear.turn.backlog) < 4:
+            dear.offer(bytes(8 * SLICE_BYTES))
+        other.offer(b"small")
+        node.round()
+    assert max(dear.sizes[2:]) <= FAIR_SLICE_NS // 50
+
+
+def test_slices_are_whole_again_once_nobody_else_is_about() -> None:
+    """Cutting small costs throughput, so it is done for somebody's sake only."""
+    node = Node()
+    alone = Peer(node, Turn(), "alone", 100)
+    alone.offer(bytes(8 * SLICE_BYTES))
+    node.settle()
+    node.now_ns += SOLO_AFTER_NS
+    for _ in range(2):
+        alone.offer(bytes(64 * SLICE_BYTES))
+        node.settle()
+    assert alone.sizes[-1] == SLICE_BYTES
+
+
+def test_what_a_connection_gives_back_is_fed_first() -> None:
+    """It could not take it when its turn was; nothing that came later overtakes it."""
+    node = Node()
+    peer = Peer(node, Turn())
+    exhaust(node, peer)
+    node.settle()
+    peer.got.clear()
+    exhaust(node, peer)
+    fed = len(peer.got)
+    peer.offer(b"three")
+    node.turns.give_back(peer.turn, peer, [b"one", b"two"])
+    node.settle()
+    assert bytes(peer.got[fed:]).replace(b"\0", b"") == b"onetwothree"
+    assert peer.kept == 0
+
+
+def test_an_answer_that_was_waited_for_is_charged_to_its_tenant() -> None:
+    """A commit answers many: each pays for its own, and nobody for what was done while nobody was asked."""
+    node = Node(now_ns=1)
+    first, second = Turn(), Turn()
+
+    def commit() -> None:
+        for turn, cost_ns in ((first, 3000), (second, 5000), (first, 7000), (second, 10 * LATE_NS)):
+            node.now_ns += cost_ns
+            node.turns.answered(turn)
+
+    node.turns.wake(commit)
+    assert (first.served_ns, second.served_ns) == (10_000, 5000 + LATE_NS)
+    node.now_ns += 1000
+    node.turns.answered(first)
+    assert first.served_ns == 10_000
 
 
 @pytest.mark.parametrize(("first_cost", "second_cost"), [(10, 10), (5, 20), (1, 40)])
