@@ -50,11 +50,11 @@ def requests(raw: bytes) -> None:
 
 
 def _twice(node: LoneNode, pieces: Sequence[bytes], *, streams: bool) -> list[tuple[object, ...]]:
-    """Send it on two connections one after another: what the first teaches, the second uses."""
+    """Send it on one connection, then twice on another: what the first teaches, the second uses."""
     outcomes: list[tuple[object, ...]] = []
-    for _ in range(2):
+    for times in (1, 2):
         wire, link = node.http1(streams=streams)
-        carry(wire, link, pieces)
+        carry(wire, link, [*pieces] * times)
         answers = _REFUSED.sub(b"refused", without_etags(bytes(link.sent)).replace(CONTINUE, b""))
         outcomes.append((answers, link.shut_down, link.aborted))
         wire.lost()
@@ -207,7 +207,13 @@ def request_heads(raw: bytes) -> None:
 _SEEDS = tuple(
     bytes((choice,)) + line + HEADERS[0] + header + b"\r\n" + body
     for choice, line in enumerate(LINES)
-    for header, body in ((b"", b""), (HEADERS[1], BODIES[0]), (HEADERS[2], BODIES[1]), (HEADERS[4], BODIES[2]))
+    for header, body in (
+        (b"", b""),
+        (HEADERS[1], BODIES[0]),
+        (HEADERS[2], BODIES[1]),
+        (HEADERS[4], BODIES[2]),
+        (HEADERS[4], BODIES[3]),
+    )
 )
 _PIPELINED = b"\x03" + (LINES[0] + HEADERS[0] + b"\r\n") * 2 + LINES[1] + HEADERS[0] + HEADERS[1] + b"\r\n[]"
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

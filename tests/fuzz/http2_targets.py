@@ -1,11 +1,15 @@
 """HTTP/2: raw frames to the server's and the client's codec, and header blocks against the `hpack` package."""
 
+from functools import partial
+from typing import Any
+
 import hpack
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
+from noded.calls import Header
 from noded.wire import huffman
-from noded.wire.fields import TOO_LARGE
+from noded.wire.fields import REQUEST, TOO_LARGE, HeaderBlock
 from noded.wire.hpack import Decoder, HpackError, encode_block
 from noded.wire.http2 import Http2Connection, Http2Limits
 from noded.wire.http2_frames import (
@@ -30,6 +34,7 @@ from tests.fuzz.cuts import cut, split_choice
 from tests.fuzz.lone_node import ForgetfulDecoder
 from tests.fuzz.target import Target
 from tests.wire.http2_peer import OPENING, REQUEST_BLOCK, RESPONSE_BLOCK, TRAILERS_BLOCK, Recorder, frames
+from tests.wire.http2_peer import REQUEST as REQUEST_HEAD
 
 LIMITS = Http2Limits(
     max_concurrent_streams=4,
@@ -40,12 +45,33 @@ LIMITS = Http2Limits(
     control_burst=30,
 )
 LIST_BYTES = 4096
+BLOCKS_TWICE = 2048
 
 
 class Answering(Recorder):
     """Takes what comes and answers it, so that streams end, wait for window, and are known the next time."""
 
     connection: Http2Connection
+
+    def on_headers(self, stream_id: int, headers: HeaderBlock, end_stream: bool) -> None:  # noqa: FBT001
+        super().on_headers(stream_id, headers, end_stream)
+        if headers.kind == REQUEST:
+            headers.take = partial(self._take, headers.headers)
+
+    def _take(self, head: tuple[Header, ...], *request: Any) -> None:
+        """A request taken whole: noted and answered as if it had come by events."""
+        stream_id, data, start, stop = request[-4:]
+        self.events.append(("headers", stream_id, head, False))
+        body = data[start:stop]
+        answer = encode_frame(HEADERS, END_HEADERS, stream_id, RESPONSE_BLOCK) + encode_frame(
+            DATA, 0, stream_id, body * 30
+        )
+        answer += encode_frame(HEADERS, END_HEADERS | END_STREAM, stream_id, TRAILERS_BLOCK)
+        if self.connection.send_whole(answer, len(body) * 30):
+            self.events.append(("data", stream_id, body, True))
+        else:
+            self.connection.open_received(stream_id)
+            self.on_data(stream_id, body, True)
 
     def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:  # noqa: FBT001
         super().on_data(stream_id, data, end_stream)
@@ -120,7 +146,7 @@ def client(raw: bytes) -> None:
 
 
 def blocks(raw: bytes) -> None:
-    """Header blocks, each after its length in two bytes: as `hpack` reads them, twice, and however remembered."""
+    """Header blocks, each after its length in two bytes, and all again: as `hpack` reads them, remembered or not."""
     ours, forgetful, theirs = Decoder(LIST_BYTES), ForgetfulDecoder(LIST_BYTES), hpack.Decoder(LIST_BYTES)
     at = 0
     while at + 2 <= len(raw):
@@ -176,7 +202,7 @@ class _Undecided(Exception):
 def header_blocks(raw: bytes) -> None:
     """See `blocks`."""
     try:
-        blocks(raw)
+        blocks(raw * 2 if len(raw) < BLOCKS_TWICE else raw)
     except _Undecided:
         return
 
@@ -208,8 +234,19 @@ _KNOWN = b"".join(
     encode_frame(HEADERS, END_HEADERS, at, REQUEST_BLOCK) + encode_frame(DATA, END_STREAM, at, b"abc")
     for at in (1, 3, 5, 7)
 )
+_SIZED = encode_block((*REQUEST_HEAD, (b"content-length", b"3")))
+
+
+def _whole(stream_id: int, body: bytes = b"abc", block: bytes = REQUEST_BLOCK) -> bytes:
+    return encode_frame(HEADERS, END_HEADERS, stream_id, block) + encode_frame(DATA, END_STREAM, stream_id, body)
+
+
 SERVER_SEEDS = (
     b"\1" + _KNOWN,
+    b"\1" + _whole(1, block=_SIZED) + _whole(3, block=_SIZED) + _whole(5, b"abcd", _SIZED),
+    b"\1" + _whole(1) + _whole(3) + _whole(9) + _whole(5),
+    b"\1" + _whole(1) + _whole(3) + _whole(3),
+    b"\1" + encode_settings({4: 100}) + b"".join(_whole(at, bytes(64)) for at in range(1, 21, 2)),
     b"\0" + encode_frame(HEADERS, END_HEADERS | END_STREAM, 1, REQUEST_BLOCK),
     b"\2" + encode_frame(HEADERS, 0, 1, REQUEST_BLOCK[:9])
     + encode_frame(CONTINUATION, END_HEADERS, 1, REQUEST_BLOCK[9:]),
@@ -253,6 +290,7 @@ TARGETS = (
             _block(_INDEXED) * 2 + _block(b"\xbe\xbf"),
             _block(b"\x20\x3f\xe1\x1f" + _INDEXED) + _block(b"\xbe"),
             _block(b"\x40\x01a\x01b\xbe\x3f\x01"),
+            _block(b"\x40\x01a\x01b") + _block(b"\xbe") + _block(b"\x40\x01c\x01d") + _block(b"\xbe"),
             _block(b"\x10\x03abc\x85\xae\xc3\x77\x1a\x4b"),
         ),
         (
