@@ -1,13 +1,18 @@
 """Ends that nobody asked for, and those that somebody did: what was acknowledged is there, counted, and whole."""
 
 import time
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from components.state.sqlite.file import open_database
+from components.state.sqlite.settings import read_settings
+from components.state.sqlite.statements import Statements
+from tests.proof.big_file import killed_on
 from tests.proof.crash_load import load, read_back, writers
 from tests.proof.crash_rounds import APPS, crash, the_place
-from tests.proof.node import place
+from tests.proof.node import counts_of_file, place
 
 ROUNDS = 6
 """Two hundred by hand: `python -m tests.proof.crash_rounds`."""
@@ -45,3 +50,28 @@ def test_sigterm_under_load_answers_what_it_accepted() -> None:
         with here.running() as daemon:
             for client in clients:
                 assert client.settle(read_back(daemon, client)) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="this kernel does not tell what a process read")
+def test_a_large_file_is_not_read_through_before_it_serves() -> None:
+    """After a kill the totals that stand in the file are believed, and counted again later: a start reads little of it.
+
+    By hand, with a gigabyte and a clock: `python -m tests.proof.big_file`.
+    """
+    with place({}, {}) as bare:
+        here, items = killed_on(bare.root, 48 << 20)
+        path = here.root / "state" / "state.db"
+        settings = read_settings("statestore", {"connectionString": str(path)}, path.parent)
+        before = bytes_read()
+        connection, totals, counted = open_database("statestore", settings, Statements("state", "metadata"))
+        read = bytes_read() - before
+        connection.close()
+        assert not counted
+        assert totals == counts_of_file(path)
+        assert totals["default.a"][0] == items
+        assert read < path.stat().st_size / 4
+
+
+def bytes_read() -> int:
+    """By this process so far, also from the cache. Source: proc(5), rchar."""
+    return int(Path("/proc/self/io").read_text().split()[1])
