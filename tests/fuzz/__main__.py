@@ -1,6 +1,6 @@
 """Fuzz by hand: `python -m tests.fuzz TARGET [--minutes M]`, or `python -m tests.fuzz --list`.
 
-With `atheris` (libFuzzer: `pip install -e . --group fuzz`) coverage guides it; without it inputs are mutated blindly.
+With `atheris` (libFuzzer: `pip install --group fuzz`) coverage guides it; without it inputs are mutated blindly.
 Without --minutes it runs until it is interrupted. Inputs that reach new code gather in `.fuzz/TARGET/`, findings in
 `.fuzz/findings/`; `--keep` copies a minimal set of the former into the repository's corpus.
 """
