@@ -55,9 +55,7 @@ class _Unforeseen(logging.Handler):
         self.raised.append(error or AssertionError(record.getMessage()))
 
 
-_unforeseen = _Unforeseen()
-logging.getLogger("noded").addHandler(_unforeseen)
-logging.getLogger("noded").propagate = False
+_LOG = logging.getLogger("noded")
 
 
 class ForgetfulHeads(KnownHeads):
@@ -168,10 +166,14 @@ def carry(wire: Wire, link: RecordingLink, pieces: Sequence[bytes]) -> None:
 
     Raises what a handler raised that nobody foresaw: the daemon would answer 500 and log it.
     """
-    _unforeseen.raised.clear()
-    _loop().run_until_complete(_carry(wire, link, pieces))
-    if _unforeseen.raised:
-        raise _unforeseen.raised[0]
+    unforeseen = _Unforeseen()
+    _LOG.addHandler(unforeseen)
+    try:
+        _loop().run_until_complete(_carry(wire, link, pieces))
+    finally:
+        _LOG.removeHandler(unforeseen)
+    if unforeseen.raised:
+        raise unforeseen.raised[0]
 
 
 async def _carry(wire: Wire, link: RecordingLink, pieces: Sequence[bytes]) -> None:

@@ -1,10 +1,7 @@
 """Every fuzz target on its corpus, and on some inputs near it: the same ones each time. More by hand: `__main__.py`."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.fuzz.lone_node import close_loop
 from tests.fuzz.mutator import Mutator
 from tests.fuzz.target import run_bounded
 from tests.fuzz.targets import CORPUS, TARGETS, corpus
@@ -12,12 +9,6 @@ from tests.fuzz.targets import CORPUS, TARGETS, corpus
 INPUTS = 150
 """Mutated ones of each target: the whole file takes some ten seconds."""
 CORPUS_BYTES = 500_000
-
-
-@pytest.fixture(autouse=True)
-def _loop() -> Iterator[None]:
-    yield
-    close_loop()
 
 
 @pytest.mark.parametrize("name", TARGETS)
