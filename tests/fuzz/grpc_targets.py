@@ -91,18 +91,15 @@ def calls(raw: bytes) -> None:
     assert known == _serve(list(cut(stream, choice)), forgetful=False)
 
 
-def _serve(pieces: list[bytes], *, forgetful: bool) -> list[tuple[bytes, bool]]:
+def _serve(pieces: list[bytes], *, forgetful: bool) -> tuple[bytes, bool]:
     node = LoneNode(forgetful=forgetful)
-    outcomes = []
-    for _ in range(2):
-        wire, link = node.http2()
-        carry(wire, link, pieces)
-        answers = without_etags(bytes(link.sent))
-        frames(answers)
-        outcomes.append((answers, link.shut_down))
-        wire.lost()
-        assert not node.app.tenant.gate.app.used["streams"]
-    return outcomes
+    wire, link = node.http2()
+    carry(wire, link, pieces)
+    answers = without_etags(bytes(link.sent))
+    frames(answers)
+    wire.lost()
+    assert not node.app.tenant.gate.app.used["streams"]
+    return answers, link.shut_down
 
 
 _HEADS = (
