@@ -51,16 +51,16 @@ class Event(Struct):
         return (expires if expires.tzinfo else expires.replace(tzinfo=UTC)).timestamp() < now
 
     def trace_headers(self) -> tuple[Header, ...]:
-        """The W3C headers to call the app with: none for an event without a trace field, zeros for an empty one."""
+        """The W3C headers to call the app with: none for an event without a trace field, zeros for an empty one.
+
+        The trace state stays in the event: daprd reads only the trace from it.
+        """
         trace = self.traceparent if self.traceparent is not None else self.traceid
         if trace is None:
             return ()
         if not trace or not isinstance(trace, str) or _TRACEPARENT.fullmatch(trace) is None:
             return NO_TRACE_HEADERS
-        headers = ((b"traceparent", trace.encode()),)
-        if isinstance(self.tracestate, str) and self.tracestate and _HEADER_VALUE.fullmatch(self.tracestate):
-            return (*headers, (b"tracestate", self.tracestate.encode()))
-        return headers
+        return ((b"traceparent", trace.encode()),)
 
 
 NO_TRACE_HEADERS = ((b"traceparent", NO_TRACE.encode()),)

@@ -88,6 +88,23 @@ SUBSCRIPTIONS += [
         "bulkSubscribe": ONE_AT_A_TIME,
     },
 ]
+SUBSCRIPTIONS += [
+    {**PLAIN, "topic": f"answered-{word}", "route": f"/events/answered/{word}", "deadLetterTopic": "dead"}
+    for word in ("empty", "text", "blank", "e201", "e204", "e400", "e503")
+]
+SUBSCRIPTIONS += [
+    {
+        **PLAIN,
+        "topic": "raw-odd",
+        "route": "/events/raw-odd",
+        "metadata": {"rawPayload": "perhaps"},
+        "deadLetterTopic": "dead",
+    },
+    {**PLAIN, "topic": "overridden", "route": "/events/programmatic"},
+    {**PLAIN, "topic": "twice", "route": "/events/first"},
+    {**PLAIN, "topic": "twice", "route": "/events/second"},
+    {**PLAIN, "topic": "routeless"},
+]
 ANSWERS = {
     "none": (200, b'{"statuses":[]}'),
     "text": (200, b"fine"),
@@ -95,9 +112,14 @@ ANSWERS = {
     "retry": (200, b'{"status":"RETRY"}'),
     "odd": (200, b'{"status":"PERHAPS"}'),
     "empty": (200, b""),
+    "blank": (200, b'{"status":""}'),
+    "e201": (201, b""),
+    "e204": (204, b""),
     "e302": (302, b""),
+    "e400": (400, b""),
     "e404": (404, b""),
     "e500": (500, b""),
+    "e503": (503, b'{"status":"SUCCESS"}'),
 }
 REPLIES: dict[str, tuple[int, list[tuple[str, str]], bytes]] = {
     "empty": (200, [], b""),
