@@ -374,4 +374,7 @@ class Daemon:
         def run_soon(function: Callable[[], None]) -> object:
             return loop.call_soon_threadsafe(turns.wake, function)
 
-        return Surroundings(run_soon, loop.call_soon, loop.call_later, time.time, self.settings.state_dir, ledger)
+        def next_pass(function: Callable[[], None]) -> object:
+            return loop.call_soon(turns.wake, function)
+
+        return Surroundings(run_soon, next_pass, loop.call_later, time.time, self.settings.state_dir, ledger)

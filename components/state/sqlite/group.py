@@ -18,6 +18,14 @@ _DONE: Sequence[Outcome] = (None,)
 Answer = Sequence[Outcome] | None
 
 
+class Share(Struct):
+    """What one owner has in the queue."""
+
+    owner: str
+    items: int = 0
+    size_bytes: int = 0
+
+
 class Request(Struct):
     """Operations that belong together, and who waits for them."""
 
@@ -28,8 +36,15 @@ class Request(Struct):
     size_bytes: int
     since: int
     """The tick it came at."""
+    share: Share
+    settled: bool = False
     error: Exception | None = None
     outcomes: Answer = None
+
+    @property
+    def owner(self) -> str:
+        """Whose items these are."""
+        return self.share.owner
 
 
 class Group(Struct):

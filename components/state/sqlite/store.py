@@ -23,16 +23,17 @@ from components.contract import (
     Timer,
     Unavailable,
     Write,
+    owner_of,
 )
 from components.fields import Field
 from components.state.sqlite.cache import MISS, Cache
 from components.state.sqlite.file import OwnedFile, connect, open_database
-from components.state.sqlite.group import Answer, Request
+from components.state.sqlite.group import Answer, Request, Share
 from components.state.sqlite.reader import Answer as ReadAnswer
 from components.state.sqlite.reader import Miss, Reader
 from components.state.sqlite.settings import FIELDS, Settings, read_settings
 from components.state.sqlite.statements import Statements
-from components.state.sqlite.worker import Batches, Worker
+from components.state.sqlite.worker import Batches, FairBatches, Worker
 from components.state.sqlite.writer import LoopSide, Writer
 
 _TICK_SECONDS = 1.0
@@ -41,6 +42,9 @@ _GROUP_ITEMS = 256
 _GROUP_BYTES = 4 << 20
 _QUEUE_ITEMS = 16_384
 _QUEUE_BYTES = 64 << 20
+"""Nobody may have more of the queue than is free: one owner half of it, two a third each, and so on."""
+_TOLD_AT_ONCE = 16
+"""Requests of a group that are told in one pass of the loop."""
 _READ_ITEMS = 256
 _READ_QUEUE = 16_384
 _OPERATION_BYTES = 200
@@ -70,6 +74,9 @@ class SqliteStateStore:
         self._reading: dict[StoreKey, Miss] = {}
         self._waiting_reads = 0
         self._in_flight: deque[Request] = deque()
+        """As they came; those settled leave once those before them did."""
+        self._untold: deque[Request] = deque()
+        self._shares: dict[str, Share] = {}
         self._queued_bytes = 0
         self._tick = 0
         self._timer: Timer | None = None
@@ -145,6 +152,8 @@ class SqliteStateStore:
             await self._stopped
         finally:
             deadline.cancel()
+        while self._untold:
+            self._tell()
         self._read_worker.join(_JOIN_SECONDS)
         self._write_worker.join(_JOIN_SECONDS)
 
@@ -162,7 +171,7 @@ class SqliteStateStore:
         self._read_worker = self._write_worker if settings.path is None else Worker(f"sqlite-read-{name}")
         self._writer = Writer(connection, statements, self._write_worker, loop_side, self._name)
         self._reader = Reader(reading, statements, surroundings.run_soon, self._on_answered, self._name)
-        self._commits: Batches[Request] = Batches(
+        self._commits: FairBatches[Request] = FairBatches(
             self._write_worker, self._writer.commit, _GROUP_ITEMS, _GROUP_BYTES, surroundings.next_pass
         )
         self._reads: Batches[Miss] = Batches(
@@ -183,21 +192,29 @@ class SqliteStateStore:
         return self._queue(operations, size_bytes, atomic=atomic)
 
     def _queue(self, operations: Sequence[Write | Delete], size_bytes: int, *, atomic: bool) -> Completion[Answer]:
-        queued_bytes = self._queued_bytes + size_bytes
-        if self._closed or len(self._in_flight) >= _QUEUE_ITEMS or queued_bytes > _QUEUE_BYTES:
-            self._check_room(size_bytes)
+        owner = owner_of(operations[0].key)
+        share = self._shares.get(owner)
+        if share is None:
+            share = self._shares[owner] = Share(owner)
+        items, share_bytes = share.items + 1, share.size_bytes + size_bytes
+        free_items, free_bytes = _QUEUE_ITEMS - len(self._in_flight), _QUEUE_BYTES - self._queued_bytes
+        if items > free_items or share_bytes > free_bytes or self._closed:
+            self._check_room(share, size_bytes)
         completion: Completion[Answer] = Completion()
-        request = Request(operations, atomic, completion, size_bytes, self._tick)
+        request = Request(operations, atomic, completion, size_bytes, self._tick, share)
+        share.items, share.size_bytes = items, share_bytes
         self._in_flight.append(request)
-        self._queued_bytes = queued_bytes
+        self._queued_bytes += size_bytes
         self._commits.add(request)
         return completion
 
-    def _check_room(self, size_bytes: int) -> None:
+    def _check_room(self, share: Share, size_bytes: int) -> None:
         if self._closed:
             raise Unavailable(f"{self._name}: is closed")
         queued = len(self._in_flight)
-        if queued and (queued >= _QUEUE_ITEMS or self._queued_bytes + size_bytes > _QUEUE_BYTES):
+        if share.items and (
+            share.items >= _QUEUE_ITEMS - queued or share.size_bytes + size_bytes > _QUEUE_BYTES - self._queued_bytes
+        ):
             raise Unavailable(
                 f"{self._name}: its queue of writes is full ({queued} of {_QUEUE_ITEMS} requests,"
                 f" {self._queued_bytes} of {_QUEUE_BYTES} bytes): the disk is slower than the writers; try again"
@@ -225,15 +242,36 @@ class SqliteStateStore:
             miss = self._reading.pop(key, None)
             if miss is not None:
                 self._answer(miss, item)
-        leave = self._in_flight.popleft
         for request in requests:
-            leave()
-            self._queued_bytes -= request.size_bytes
-        for request in requests:
+            self._leave(request)
+        in_flight = self._in_flight
+        while in_flight and in_flight[0].settled:
+            in_flight.popleft()
+        telling = bool(self._untold)
+        self._untold.extend(requests)
+        if not telling:
+            self._tell()
+
+    def _leave(self, request: Request) -> None:
+        share = request.share
+        share.items -= 1
+        share.size_bytes -= request.size_bytes
+        self._queued_bytes -= request.size_bytes
+        request.settled = True
+        if not share.items:
+            del self._shares[share.owner]
+
+    def _tell(self) -> None:
+        """Tell some of those whose group is done, and the others when the loop has looked around."""
+        untold = self._untold
+        for _ in range(min(_TOLD_AT_ONCE, len(untold))):
+            request = untold.popleft()
             if request.error is None:
                 request.completion.resolve(request.outcomes)
             else:
                 request.completion.fail(request.error)
+        if untold:
+            self._surroundings.next_pass(self._tell)
 
     def _on_answered(self, misses: Sequence[Miss], answers: dict[StoreKey, ReadAnswer]) -> None:
         for miss in misses:
@@ -273,9 +311,10 @@ class SqliteStateStore:
         for request in self._in_flight:
             if request.since >= oldest:
                 break
-            request.completion.fail(
-                Unavailable(f"{self._name}: no commit within the timeout; whether it will be written is unknown")
-            )
+            if not request.settled:
+                request.completion.fail(
+                    Unavailable(f"{self._name}: no commit within the timeout; whether it will be written is unknown")
+                )
         for miss in [miss for miss in self._reading.values() if miss.since < oldest]:
             del self._reading[miss.key]
             self._answer(miss, Unavailable(f"{self._name}: no answer within the timeout"))
