@@ -11,22 +11,28 @@ exchanges, in order, on one runtime; an HTTP one is
 a gRPC one is
   call: RPC or /service/method, request, metadata
   code, message, details, headers, reply            the recorded answer
-and either may have
+one of bytes (files whose name begins with wire) is
+  send                      HTTP/1.1 as it goes on the wire; `${a*300}` is 300 times `a`
+  answers, kept             the recorded answers, and whether the connection lives on
+and all may have
   noded: {because, ...}     where noded answers otherwise on purpose: the reason, and the fields it replaces;
                             None takes a field out of the comparison
+A file may have a `setting`: flags, environment and configuration of a runtime of its own, without an app.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import yaml
 
 from tests.compat.grpc_rows import GrpcConversation
 from tests.compat.http_rows import HttpConversation
-from tests.compat.runtimes import Runtime
+from tests.compat.runtimes import Runtime, Setting
+from tests.compat.wire_rows import WireConversation
 
 ROWS = Path(__file__).parent / "rows"
-ANSWERS = {"status", "type", "reply_headers", "reply", "delivered", "code", "message", "details", "headers_back"}
+ANSWERS = {"answers", "kept", "status", "type", "reply_headers", "reply", "delivered", "code", "message", "details", "headers_back"}
 
 Row = dict[str, object]
 
@@ -45,18 +51,30 @@ class Case(NamedTuple):
     name: str
     exchanges: list[Row]
     pending: str
+    setting: Setting
 
 
 def all_cases() -> list[Case]:
-    return [
-        Case(path, case["case"], case["exchanges"], case.get("pending", ""))
-        for path in sorted(ROWS.glob("*.yaml"))
-        for case in yaml.safe_load(path.read_text())["cases"]
-    ]
+    return [case for path in sorted(ROWS.glob("*.yaml")) for case in cases_of(path)]
+
+
+def cases_of(path: Path) -> list[Case]:
+    document = yaml.safe_load(path.read_text())
+    setting = setting_of(document)
+    return [Case(path, each["case"], each["exchanges"], each.get("pending", ""), setting) for each in document["cases"]]
+
+
+def setting_of(document: Mapping[str, Any]) -> Setting:
+    """What a file's runtime is started with."""
+    given = document.get("setting", {})
+    environment = tuple(given.get("environment", {}).items())
+    return Setting(tuple(given.get("flags", ())), environment, given.get("configuration", ""))
 
 
 def conversation(path: Path, runtime: Runtime) -> Conversation:
-    """Start a case: over gRPC for the files whose name says so, else over HTTP."""
+    """Start a case: over gRPC, or as bytes, for the files whose name says so, else over HTTP."""
+    if path.name.startswith("wire"):
+        return WireConversation(runtime)
     return GrpcConversation(runtime) if path.name.startswith("grpc") else HttpConversation(runtime)
 
 

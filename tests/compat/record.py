@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.compat.cases import ANSWERS, ROWS, conversation
-from tests.compat.runtimes import Runtime, running_daprd
+from tests.compat.cases import ANSWERS, ROWS, conversation, setting_of
+from tests.compat.runtimes import PLAIN, Runtime, running_daprd, running_with
 
 
 def main() -> None:
@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, default=sorted(ROWS.glob("*.yaml")))
     arguments = parser.parse_args()
     for path in arguments.files:
-        with running_daprd(arguments.daprd) as runtime:
+        setting = setting_of(yaml.safe_load(path.read_text()))
+        plain = setting == PLAIN
+        with running_daprd(arguments.daprd) if plain else running_with((str(arguments.daprd),), setting) as runtime:
             record(path, runtime)
 
 

@@ -1,15 +1,17 @@
 """What rows are replayed against: noded, or a daprd given by path; each with the echo app attached as `kitapp`."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.compat.echo_app import SUBSCRIPTIONS
 from tests.compat.wire import UnixConnection
@@ -37,6 +39,7 @@ class Runtime:
     http_socket: Path
     grpc_socket: Path
     app_port: int
+    """0: there is no app."""
 
     def received(self, path: str, count: int) -> list[dict[str, object]]:
         """What the app was sent at `path`: waits until it is `count` requests; fewer come back at the deadline."""
@@ -48,7 +51,8 @@ class Runtime:
             time.sleep(0.02)
 
     def forget_received(self) -> None:
-        self._app("DELETE")
+        if self.app_port:
+            self._app("DELETE")
 
     def _app(self, method: str) -> list[dict[str, object]]:
         connection = HTTPConnection("127.0.0.1", self.app_port, timeout=10)
@@ -56,6 +60,42 @@ class Runtime:
         received: list[dict[str, object]] = json.load(connection.getresponse())
         connection.close()
         return received
+
+
+class Setting(NamedTuple):
+    """What a runtime is started with, other than by default."""
+
+    flags: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    configuration: str = ""
+    """The text of a kind Configuration."""
+
+
+PLAIN = Setting()
+NODED_DAPRD = (sys.executable, "-m", "noded.cli", "daprd")
+
+
+@contextmanager
+def running_with(command: Sequence[str], setting: Setting) -> Iterator[Runtime]:
+    """Run daprd, or what stands in for it, with that setting and without an app."""
+    with tempfile.TemporaryDirectory(prefix="daprd-") as text:
+        root = Path(text)
+        (root / "resources").mkdir()
+        (root / "resources" / "components.yaml").write_text(components().replace("@STATE_DIR@", text))
+        (root / "configuration.yaml").write_text(setting.configuration)
+        words = [*command, "--app-id", APP_ID, "--unix-domain-socket", text, "--enable-metrics=false"]
+        words += ["--resources-path", str(root / "resources"), *setting.flags]
+        words += ["--config", str(root / "configuration.yaml")] if setting.configuration else []
+        with (root / "log").open("wb") as log:
+            environ = {**os.environ, **dict(setting.environment)}
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ)
+        sockets = [root / f"dapr-{APP_ID}-{protocol}.socket" for protocol in ("http", "grpc")]
+        try:
+            for path in sockets:
+                wait_for_socket(process, path, (root / "log").read_text)
+            yield Runtime("noded" if command == NODED_DAPRD else name_of(Path(command[0])), sockets[0], sockets[1], 0)
+        finally:
+            end(process)
 
 
 @contextmanager

@@ -5,14 +5,16 @@ from typing import cast
 import pytest
 
 from tests.compat.agreement import disagreements
+from tests.compat.conftest import Runtimes
 from tests.compat.cases import Case, all_cases, conversation, expected
 from tests.compat.normal import Json
 from tests.compat.runtimes import Runtime
 
 
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: f"{case.path.stem}: {case.name}")
-def test_answers_as_recorded(case: Case, runtime: Runtime, request: pytest.FixtureRequest) -> None:
+def test_answers_as_recorded(case: Case, runtimes: Runtimes, request: pytest.FixtureRequest) -> None:
     """An app that was written against daprd finds the same answers here."""
+    runtime = runtimes.of(case.setting)
     if case.pending and runtime.name == "noded":
         request.applymarker(pytest.mark.xfail(reason=f"not built yet: {case.pending}", strict=True))
     runtime.forget_received()
@@ -24,6 +26,6 @@ def test_answers_as_recorded(case: Case, runtime: Runtime, request: pytest.Fixtu
 
 
 def compared(row: dict[str, object], answer: dict[str, object], runtime: Runtime) -> list[str]:
-    asked = f"{row.get('request') or row.get('call')} {row.get('body', '')}"
+    asked = f"{row.get('request') or row.get('call') or row.get('send')} {row.get('body', '')}"
     wanted = cast("Json", expected(row, runtime))
     return [f"{asked}\n    {line}" for line in disagreements(wanted, cast("Json", answer))]
