@@ -117,8 +117,6 @@ class Connection(asyncio.Protocol):
         if self._closed or not welcome(self.app, transport, self._serving.descriptors):
             self._closed = True
             self._transport.abort()
-        else:
-            self._suspect()  # until it says something
 
     def data_received(self, data: bytes) -> None:
         """Feed bytes now, or in the tenant's turn."""

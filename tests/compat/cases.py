@@ -32,7 +32,19 @@ from tests.compat.runtimes import Runtime, Setting
 from tests.compat.wire_rows import WireConversation
 
 ROWS = Path(__file__).parent / "rows"
-ANSWERS = {"answers", "kept", "status", "type", "reply_headers", "reply", "delivered", "code", "message", "details", "headers_back"}
+ANSWERS = {
+    "answers",
+    "kept",
+    "status",
+    "type",
+    "reply_headers",
+    "reply",
+    "delivered",
+    "code",
+    "message",
+    "details",
+    "headers_back",
+}
 
 Row = dict[str, object]
 

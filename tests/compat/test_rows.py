@@ -5,8 +5,8 @@ from typing import cast
 import pytest
 
 from tests.compat.agreement import disagreements
-from tests.compat.conftest import Runtimes
 from tests.compat.cases import Case, all_cases, conversation, expected
+from tests.compat.conftest import Runtimes
 from tests.compat.normal import Json
 from tests.compat.runtimes import Runtime
 

@@ -29,7 +29,9 @@ class WireConversation:
         sent = REPEATED.sub(lambda match: match[1] * int(match[2]), str(row["send"])).encode("latin-1")
         came = self._exchange(sent + LAST)
         answers = read_answers(came, head_only=sent.startswith(b"HEAD"))
-        kept = bool(answers) and "connection" in answers[-1]["headers"] and answers[-1]["line"].endswith(" 204 No Content")
+        kept = (
+            bool(answers) and "connection" in answers[-1]["headers"] and answers[-1]["line"].endswith(" 204 No Content")
+        )
         return {"answers": answers[:-1] if kept else answers, "kept": kept}
 
     def _exchange(self, data: bytes) -> bytes:

@@ -10,7 +10,17 @@ import pytest
 import uvloop
 
 from noded.calls import Exchange, HttpCall, Reply
-from noded.server import HEAD_SECONDS, HIGH_WRITE_BYTES, PREFACE, STALLED_SECONDS, Connection, Listener, Serving, sweep
+from noded.server import (
+    HEAD_SECONDS,
+    HIGH_WRITE_BYTES,
+    LINGER_SECONDS,
+    PREFACE,
+    STALLED_SECONDS,
+    Connection,
+    Listener,
+    Serving,
+    sweep,
+)
 from noded.server_http1 import MAX_PIPELINED, Http1Wire
 from noded.server_http2 import Http2Wire
 from tenancy.fairness import Turns
@@ -218,6 +228,59 @@ def test_a_head_that_came_in_time_has_no_deadline_any_more(tmp_path: Path) -> No
             sweep(server.serving)
             reply_path(server.calls[0])
             assert await receive(peer, 1) == [b"/7"]
+
+    serve(tmp_path, scenario)
+
+
+def test_half_a_frame_is_cut_off_after_its_time(tmp_path: Path) -> None:
+    """A peer must bring a frame it begins within HEAD_SECONDS; one whose frames arrive has that time for each."""
+    slow_frame = b"\0\0\x08\x06\0\0\0\0\0"
+    settings = PREFACE + b"\0\0\0\x04\0\0\0\0\0"
+
+    async def scenario(server: Server) -> None:
+        with await server.connect() as slow, await server.connect() as busy:
+            await send(slow, settings + slow_frame)
+            await send(busy, settings + slow_frame)
+            await server.until(lambda: len(server.serving.suspects) == 2)
+            server.now += HEAD_SECONDS
+            await send(slow, b"1")
+            await send(busy, bytes(8) + slow_frame)
+            await server.until(lambda: min(each.suspect_since or 0.0 for each in server.serving.suspects) == 0.0)
+            await server.until(lambda: max(each.suspect_since or 0.0 for each in server.serving.suspects) > 0.0)
+            server.now += 0.1
+            sweep(server.serving)
+            await until_closed(slow)
+            assert len(server.listener.connections) == 1, "the other has brought a frame since"
+
+    serve(tmp_path, scenario)
+
+
+def test_a_peer_that_still_sends_can_read_its_answer(tmp_path: Path) -> None:
+    """The answer and its end are there at once; the peer has LINGER_SECONDS to look, and what it sends is dropped."""
+
+    async def scenario(server: Server) -> None:
+        with await server.connect() as peer:
+            await send(peer, b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n")
+            assert (await until_closed(peer)).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+            await send(peer, b"x" * 1000)
+            await server.until(lambda: bool(server.serving.suspects))
+            assert len(server.listener.connections) == 1
+            server.now += LINGER_SECONDS + 0.1
+            sweep(server.serving)
+            await server.until(lambda: not server.listener.connections)
+
+    serve(tmp_path, scenario)
+
+
+def test_a_peer_that_still_sends_and_leaves_is_forgotten_at_once(tmp_path: Path) -> None:
+    """Nobody is waited for who is gone."""
+
+    async def scenario(server: Server) -> None:
+        with await server.connect() as peer:
+            await send(peer, b"garbage\r\n\r\n")
+            assert (await until_closed(peer)).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        await server.until(lambda: not server.listener.connections)
+        assert not server.serving.suspects
 
     serve(tmp_path, scenario)
 

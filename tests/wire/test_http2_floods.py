@@ -194,3 +194,45 @@ def test_window_by_single_bytes_costs_one_frame_each() -> None:
         got += frame.payload
 
     assert got == bytes(range(200))
+
+
+KEEPALIVE = Http2Limits(min_ping_seconds=8.0)
+PING_FRAME = encode_frame(PING, 0, 0, bytes(8))
+
+
+def test_who_pings_too_often_is_cut_off() -> None:
+    """Three pings sooner than allowed after the one before, and nothing sent between them: GOAWAY too_many_pings."""
+    connection, _ = open_server(KEEPALIVE)
+    for number in range(3):
+        connection.feed(PING_FRAME, number * 1.0)
+        assert not connection.closed
+    connection.feed(PING_FRAME, 3.0)
+    connection.feed(PING_FRAME, 4.0)
+
+    assert connection.closed
+    last = frames(connection.take_output())[-1]
+    assert last.kind == GOAWAY
+    assert last.payload[4:8] == int(ErrorCode.ENHANCE_YOUR_CALM).to_bytes(4, "big")
+    assert last.payload.endswith(b"too_many_pings")
+
+
+def test_pings_at_the_pace_allowed_may_come_for_ever() -> None:
+    """Also where no stream is open, as daprd permits."""
+    connection, _ = open_server(KEEPALIVE)
+    for number in range(100):
+        connection.feed(PING_FRAME, number * 8.0)
+        connection.take_output()
+
+    assert not connection.closed
+
+
+def test_a_ping_for_what_was_sent_is_none_too_many() -> None:
+    """A client may measure the path with every answer, and with every piece of one."""
+    connection, _ = open_server(KEEPALIVE)
+    for number in range(20):
+        connection.feed(request(2 * number + 1), number * 0.1)
+        connection.send_response(2 * number + 1, b"\x88", b"x", None)
+        connection.feed(encode_window_update(0, 1) + PING_FRAME, number * 0.1)
+        connection.take_output()
+
+    assert not connection.closed
