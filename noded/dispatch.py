@@ -157,7 +157,7 @@ def quota_exceeded(refusal: Refusal) -> ApiError:
     error = QUOTA_EXCEEDED.error(
         {
             "@type": QUOTA_FAILURE,
-            "violations": [{"subject": refusal.subject, "description": f"{refusal.limit} {refusal.allowed:.15g}"}],
+            "violations": [{"subject": refusal.subject, "description": f"{refusal.name} {refusal.allowed:.15g}"}],
         },
         {"@type": RETRY_INFO, "retry_delay": f"{max(refusal.retry_after_seconds, 0.001):.3f}s"},
         text=refusal,

@@ -4,12 +4,13 @@ All or nothing: when any of the three refuses, none has taken. Ceilings change w
 A lowered ceiling evicts nothing: it refuses until enough was freed. Called from the loop's thread only.
 """
 
+import math
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from tenancy.bucket import Bucket
-from tenancy.limits import Limits
+from tenancy.limits import Limits, yaml_name
 
 Scope = Literal["app", "namespace", "node"]
 
@@ -50,7 +51,15 @@ class Refusal(Struct, frozen=True):
     def __str__(self) -> str:
         whose = self.subject if self.scope == "node" else f"{self.scope} {self.subject}"
         wait = f"{self.retry_after_seconds:.3g}"
-        return f"{self.limit} of {whose} exhausted: {self.used:.15g} of {self.allowed:.15g} used, retry in {wait} s"
+        used = self.used
+        if self.limit.endswith("_per_second"):
+            used = min(math.ceil(used), self.allowed)  # what has begun to grow back is none yet
+        return f"{self.name} of {whose} exhausted: {used:.15g} of {self.allowed:.15g} used, retry in {wait} s"
+
+    @property
+    def name(self) -> str:
+        """The limit as it is spelt where it is set."""
+        return yaml_name(self.limit)
 
 
 class LimitExceeded(Exception):

@@ -66,3 +66,11 @@ def app_limits(own: Limits, *per_app: Limits) -> Limits:
     chosen = smallest(own, *per_app)
     missing = {name: value for name in FIELDS if (value := getattr(DEFAULTS, name)) and getattr(chosen, name) is None}
     return replace(chosen, **missing)
+
+
+def yaml_name(limit: str) -> str:
+    """How a limit is spelt where it is set: `requestsPerSecond`. What is no field of Limits stays as it is."""
+    if limit not in FIELDS:
+        return limit
+    first, *rest = limit.split("_")
+    return first + "".join(map(str.capitalize, rest))

@@ -12,6 +12,7 @@ from tests.compat.runtimes import Runtime
 from tests.compat.wire import TIMEOUT_SECONDS
 
 LAST = b"GET /v1.0/healthz/outbound HTTP/1.1\r\nHost: last\r\nConnection: close\r\n\r\n"
+LAST_ANSWER: dict[str, Json] = {"line": "HTTP/1.1 204 No Content", "body": ""}
 UNCOMPARED = {"date", "traceparent"}
 REPEATED = re.compile(r"\$\{(.)\*(\d+)\}")
 """`${a*300}` stands for 300 times `a`."""
@@ -29,9 +30,8 @@ class WireConversation:
         sent = REPEATED.sub(lambda match: match[1] * int(match[2]), str(row["send"])).encode("latin-1")
         came = self._exchange(sent + LAST)
         answers = read_answers(came, head_only=sent.startswith(b"HEAD"))
-        kept = (
-            bool(answers) and "connection" in answers[-1]["headers"] and answers[-1]["line"].endswith(" 204 No Content")
-        )
+        kept = bool(answers) and answers[-1] == LAST_ANSWER | {"headers": answers[-1]["headers"]}
+        kept = kept and "connection" in str(answers[-1]["headers"])
         return {"answers": answers[:-1] if kept else answers, "kept": kept}
 
     def _exchange(self, data: bytes) -> bytes:

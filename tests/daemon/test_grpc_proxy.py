@@ -371,7 +371,7 @@ def test_requests_are_counted(daemon: Daemon) -> None:
         eventually(lambda: used(daemon, "default/narrow")["concurrentRequests"]["used"] == 2)
 
         code, text = refused(client, "/test.Echo/Unary", TO_CALLEE)
-        assert (code, "concurrent_requests" in text) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+        assert (code, "concurrentRequests" in text) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
         for call in under_way:
             call.cancel()
         eventually(lambda: used(daemon, "default/narrow")["concurrentRequests"]["used"] == 0)

@@ -84,7 +84,7 @@ def test_a_rate_is_refused_with_429_and_when_to_come_again(daemon: Daemon) -> No
         assert isinstance(details, list)
         failure, retry = details
         assert failure["@type"] == "type.googleapis.com/google.rpc.QuotaFailure"
-        assert failure["violations"] == [{"subject": "default/rated", "description": "requests_per_second 2"}]
+        assert failure["violations"] == [{"subject": "default/rated", "description": "requestsPerSecond 2"}]
         assert retry["@type"] == "type.googleapis.com/google.rpc.RetryInfo"
         time.sleep(float(retry["retry_delay"].rstrip("s")))
         assert client("GET", "/v1.0/metadata").status == 200
@@ -99,7 +99,7 @@ def test_a_rate_on_grpc_is_resource_exhausted_with_the_same_details(daemon: Daem
         assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         failure, retry = details_of(error)
         assert failure.violations[0].subject == "default/rated-grpc"
-        assert failure.violations[0].description == "requests_per_second 2"
+        assert failure.violations[0].description == "requestsPerSecond 2"
         assert retry.retry_delay.ToTimedelta().total_seconds() > 0
 
 
@@ -208,7 +208,7 @@ def test_requests_at_one_moment_are_bounded() -> None:
             eventually(lambda: callee.at("/slow"))
             refused = second("GET", "/v1.0/metadata")
             assert refused.status == 429
-            assert "concurrent_requests" in str(refused.json["message"])
+            assert "concurrentRequests" in str(refused.json["message"])
             error = failure_of(caller)
             assert error is not None
             assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -239,7 +239,7 @@ def test_stored_keys_and_bytes_are_exact(daemon: Daemon) -> None:
         assert stored(daemon, "default/storing") == (1, cost("storing", "a", "y" * 30))
         refused = save(client, "b", "z" * 200)
         assert (refused.status, refused.json["errorCode"]) == (429, "ERR_QUOTA_EXCEEDED")
-        assert "state_bytes" in str(refused.json["message"])
+        assert "stateBytes" in str(refused.json["message"])
         assert stored(daemon, "default/storing") == (1, cost("storing", "a", "y" * 30))
         assert save(client, "a", "z" * 300).status == 429
         assert client("GET", "/v1.0/state/statestore/a").body == b'"' + b"y" * 30 + b'"', "the old value stands"
@@ -287,10 +287,10 @@ def test_a_namespaces_quota_holds_for_each_and_for_all(daemon: Daemon) -> None:
     with http(daemon, "one", "team") as one, http(daemon, "two", "team") as two:
         assert [save(one, key, "v").status for key in "abc"] == [204, 204, 429]
         first = save(one, "c", "v").json["details"][0]  # type: ignore[index]
-        assert first["violations"][0] == {"subject": "team/one", "description": "state_keys 2"}
+        assert first["violations"][0] == {"subject": "team/one", "description": "stateKeys 2"}
         assert [save(two, key, "v").status for key in "ab"] == [204, 429]
         second = save(two, "b", "v").json["details"][0]  # type: ignore[index]
-        assert second["violations"][0] == {"subject": "team", "description": "state_keys 3"}
+        assert second["violations"][0] == {"subject": "team", "description": "stateKeys 3"}
         assert stored(daemon, "team")[0] == 3
         assert save(one, "a", "changed").status == 204, "an overwrite takes no key"
 

@@ -278,15 +278,15 @@ def test_freeing_what_is_not_held_is_a_fault_of_the_caller() -> None:
     [
         (
             Refusal("state_keys", "app", "ns/a", 10, 10, 60.0),
-            "state_keys of app ns/a exhausted: 10 of 10 used, retry in 60 s",
+            "stateKeys of app ns/a exhausted: 10 of 10 used, retry in 60 s",
         ),
         (
             Refusal("requests_per_second", "node", "node", 2.5, 2.25, 0.012345),
-            "requests_per_second of node exhausted: 2.25 of 2.5 used, retry in 0.0123 s",
+            "requestsPerSecond of node exhausted: 2.5 of 2.5 used, retry in 0.0123 s",
         ),
         (
             Refusal("state_bytes", "namespace", "ns", 1 << 40, 3, 60.0),
-            "state_bytes of namespace ns exhausted: 3 of 1099511627776 used, retry in 60 s",
+            "stateBytes of namespace ns exhausted: 3 of 1099511627776 used, retry in 60 s",
         ),
     ],
 )
