@@ -131,6 +131,7 @@ def _take(kept: Kept, changes: dict[str, object]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_counts_are_exact_through_a_daemons_whole_life() -> None:
     """Work, expiry, live change down and up, removal of a tenant and its return, kill -9, restart: never one off."""
     random = Random(5)

@@ -29,6 +29,7 @@ def test_kill_9_under_mixed_load_loses_tears_and_miscounts_nothing() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_sigterm_under_load_answers_what_it_accepted() -> None:
     """What a client of a stopping daemon got no answer to did not happen: no request is done and then not answered."""
     with place({}, {}) as bare:
