@@ -17,6 +17,7 @@ import trio
 from noded.app import App
 from noded.attachment import Attachment, make_channel
 from noded.backends import Backend
+from noded.calls import HttpCall
 from noded.config.load import Loaded
 from noded.config.records import AppSpec, ComponentSpec, Resources
 from noded.daemon import FORCED_SECONDS, Daemon
@@ -150,8 +151,12 @@ class Sidecar(Daemon):
         """What the public port serves: no token, no gRPC, no other route."""
         dispatcher = self.dispatcher(public_table())
 
+        def handle(call: HttpCall) -> None:
+            call.candidate = call.line = None  # lines are known from the API's port, where they lead elsewhere
+            dispatcher.http(call)
+
         def http1(connection: Connection) -> Http1Wire:
-            return Http1Wire(connection, dispatcher.http, dispatcher.streams, self.settings.http.read_buffer_bytes)
+            return Http1Wire(connection, handle, dispatcher.streams, self.settings.http.read_buffer_bytes)
 
         return replace(self.serving, http1=http1, http2=http1, grpc=None)
 
