@@ -38,7 +38,7 @@ class Refusal(Struct, frozen=True):
     """What a tenant may not have now, whose ceiling it met, and when to try again."""
 
     limit: str
-    """A field of Limits, or "memory_bytes": the daemon is near the memory it may take."""
+    """A field of Limits, or "memory": the daemon is near the memory it may take."""
     scope: Scope
     subject: str
     """Whose ceiling: `<namespace>/<app id>`, a namespace, or "node"."""

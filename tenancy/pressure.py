@@ -50,7 +50,7 @@ class Pressure:
     def update(self, used: int, allowed: int) -> Stage:
         """Take what is used of what is allowed, in bytes (allowed above 0), and return the stage that now holds."""
         self.stage = stage = stage_of(used / allowed, self.stage)
-        refusal = Refusal("memory_bytes", "node", "node", allowed, used, RETRY_SECONDS)
+        refusal = Refusal("memory", "node", "node", allowed, used, RETRY_SECONDS)
         self._node.press(refusal if stage >= Stage.ALL else None)
         self._books.press(refusal if stage >= Stage.GROWTH else None)
         return stage

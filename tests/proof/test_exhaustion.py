@@ -125,7 +125,7 @@ def test_near_its_memory_limit_it_refuses_growth_then_requests_then_recovers() -
             eventually(lambda: save(neighbour, "memory", "n", "grows").status, lambda status: status == 204)
             events = operator(daemon, "/v1/events")
             assert isinstance(events, list)
-            assert {event["limit"] for event in events} == {"memoryBytes"}
+            assert {event["limit"] for event in events} == {"memory"}
             assert {event["tenant"] for event in events} == {"default/a", "default/b"}
             assert "nothing that is stored may grow" in daemon.log()
             assert "enough again" in daemon.log()
@@ -138,5 +138,5 @@ def save(client: HttpClient, store: str, key: str, value: str) -> Answer:
 def refused(answer: Answer) -> None:
     assert answer.status == 429
     assert answer.json["errorCode"] == "ERR_QUOTA_EXCEEDED"
-    assert "memory_bytes of node exhausted" in str(answer.json["message"])
+    assert "memory of node exhausted" in str(answer.json["message"])
     assert answer.headers["retry-after"] == "1"

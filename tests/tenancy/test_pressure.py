@@ -44,7 +44,7 @@ def test_growth_is_refused_first_and_what_frees_is_let_in() -> None:
     pressure.update(900, CEILING)
     with pytest.raises(LimitExceeded) as caught:
         account.charge(1, 5)
-    assert caught.value.refusal == Refusal("memory_bytes", "node", "node", CEILING, 900, 1.0)
+    assert caught.value.refusal == Refusal("memory", "node", "node", CEILING, 900, 1.0)
     with pytest.raises(LimitExceeded):
         account.charge(0, 1)
     account.charge(0, 0)
@@ -61,7 +61,7 @@ def test_then_every_request_and_stream_is_refused() -> None:
     assert gate.admit(0.0, 10) is None
     assert gate.acquire("streams") is None
     pressure.update(950, CEILING)
-    told = Refusal("memory_bytes", "node", "node", CEILING, 950, 1.0)
+    told = Refusal("memory", "node", "node", CEILING, 950, 1.0)
     for each in (gate, tenant(node)):
         assert each.admit(0.0, 10) == told
         assert each.acquire("streams") == told
@@ -81,7 +81,7 @@ def test_the_refusal_tells_the_latest_figure() -> None:
     refusal = gate.admit(0.0, 0)
     assert refusal is not None
     assert refusal.used == 990
-    assert str(refusal) == "memory_bytes of node exhausted: 990 of 1000 used, retry in 1 s"
+    assert str(refusal) == "memory of node exhausted: 990 of 1000 used, retry in 1 s"
 
 
 def test_all_is_as_before_once_memory_is_free() -> None:
