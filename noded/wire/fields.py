@@ -172,7 +172,7 @@ def block_of(headers: tuple[Header, ...], shape: bytes) -> HeaderBlock:
     block = HeaderBlock(headers, kind)
     if CHANGING in shape:
         block.kinship = _kinship(headers, shape)
-    if CONTENT_LENGTH in shape:
+    if CONTENT_LENGTH in shape and kind != MALFORMED:
         lengths = {int(value) for name, value in headers if name == b"content-length"} or {0}
         block.kind = kind if len(lengths) == 1 else MALFORMED
         block.content_length = lengths.pop()

@@ -10,7 +10,10 @@ from noded.config.document import split
 from noded.runtime import deliver, events, subscription_list
 from noded.runtime.dead_letter import Outcome
 from noded.runtime.events import NotAnEvent
+from noded.wire.hpack import encode_block
+from noded.wire.http2_frames import RST_STREAM
 from tests.fuzz.lone_node import LoneNode, carry
+from tests.wire.http2_peer import REQUEST, frames, open_server, request
 from tests.wire.recording_link import PIECES, Rig, echo, pieces
 
 BROKEN = b"\xff"
@@ -79,3 +82,12 @@ def test_a_note_whose_name_is_no_utf8_leaves_the_metadata_readable() -> None:
     put = b"PUT /v1.0/metadata/%ff HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx"
     carry(wire, link, [put, b"GET /v1.0/metadata HTTP/1.1\r\nHost: h\r\n\r\n"])
     assert '"\ufffd":"x"'.encode() in bytes(link.sent)
+
+
+def test_a_length_that_is_none_beside_one_that_is_breaks_off_its_stream() -> None:
+    """Two content-lengths, of which one is no number: the request is malformed, and `feed` raises nothing."""
+    server, recorder = open_server()
+    server.feed(request(1, block=encode_block((*REQUEST, (b"content-length", b"1"), (b"content-length", b"1x")))))
+    assert [(frame.kind, frame.stream_id) for frame in frames(server.take_output())] == [(RST_STREAM, 1)]
+    assert not recorder.events
+    assert not server.closed
