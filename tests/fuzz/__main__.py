@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ WORK = Path(".fuzz")
 KEPT_FILES = 24
 """Of one target in the repository."""
 KEPT_BYTES = 9_000
+LOOKED_AT = 300
+"""Inputs of those that gathered, the smallest."""
 SECONDS_PER_LINE = 10.0
 INPUT_SECONDS = 60
 
@@ -92,7 +95,8 @@ def _inside(target: "Target", *options: str) -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".dict") as words:
         words.writelines(f'"{"".join(f"{chr(92)}x{byte:02x}" for byte in word)}"\n' for word in target.words if word)
         words.flush()
-        inside = " ".join((*limits, f"-dict={words.name}", *options))
+        dictionary = (f"-dict={words.name}",) if target.words else ()
+        inside = " ".join((*limits, *dictionary, *options))
         return subprocess.run(
             [sys.executable, "-m", "tests.fuzz", target.name, "--inside", inside], check=False
         ).returncode
@@ -124,21 +128,43 @@ def _write(folder: Path, data: bytes) -> None:
 
 
 def _keep(target: "Target") -> int:
-    """Let libFuzzer choose the fewest inputs with all the coverage; keep the smallest of them."""
-    from tests.fuzz.targets import CORPUS
+    """Keep the smallest inputs that together reach every line that any of the smaller ones does."""
+    from tests.fuzz.targets import CORPUS, corpus
 
-    with tempfile.TemporaryDirectory() as chosen:
-        _inside(target, "-merge=1", chosen, str(WORK / target.name))
-        inputs = sorted((path.read_bytes() for path in Path(chosen).iterdir()), key=len)
-    kept, size = [], 0
-    for data in inputs[:KEPT_FILES]:
-        size += len(data)
-        if data not in target.seeds and size <= KEPT_BYTES:
-            kept.append(data)
-    for data in kept:
-        _write(CORPUS / target.name, data)
-    print(f"{target.name}: {len(kept)} of {len(inputs)} inputs kept")
+    reached: set[tuple[str, int]] = set()
+    for data in corpus(target):
+        reached |= _lines(target, data)
+    found = sorted((path.read_bytes() for path in (WORK / target.name).iterdir()), key=len)[:LOOKED_AT]
+    kept = size = 0
+    for data in found:
+        new = _lines(target, data) - reached
+        if new and kept < KEPT_FILES and size + len(data) <= KEPT_BYTES:
+            reached |= new
+            kept, size = kept + 1, size + len(data)
+            _write(CORPUS / target.name, data)
+    print(f"{target.name}: {kept} of {len(found)} inputs kept")
     return 0
+
+
+def _lines(target: "Target", data: bytes) -> set[tuple[str, int]]:
+    """The lines of the code under attack that an input runs; one that fails adds none."""
+    lines: set[tuple[str, int]] = set()
+
+    def trace(frame: FrameType, event: str, _: object) -> "Callable[..., object] | None":
+        if "noded/" not in frame.f_code.co_filename and "tenancy/" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            lines.add((frame.f_code.co_filename, frame.f_lineno))
+        return trace
+
+    sys.settrace(trace)
+    try:
+        target.run(data)
+    except Exception:  # noqa: BLE001 - a finding, told by other means
+        return set()
+    finally:
+        sys.settrace(None)
+    return lines
 
 
 if __name__ == "__main__":
