@@ -133,8 +133,12 @@ class Dispatcher:
 
     def _finish_late(self, call: HttpCall, candidate: Candidate, reply: Reply, since: float) -> None:
         """As `_finish`, for a request that waited since then."""
-        self._finish(call, candidate, reply)
-        call.app.tenant.usage.took(candidate.index, reply.status, since)
+        call.exchange.reply(reply)
+        tenant = call.app.tenant
+        size = len(reply.body)
+        if candidate.limited:
+            tenant.gate.release(self._turns.now, size)
+        tenant.usage.served_late(candidate.index, reply.status, len(call.body), size, since)
 
     def _failed(self, call: HttpCall, error: Exception) -> Reply:
         return error_reply(as_api_error(call.app.tenant, error))

@@ -23,6 +23,7 @@ class PathDispatcher(Dispatcher):
 
     def _finish_late(self, call: HttpCall, candidate: Candidate, reply: Reply, since: float) -> None:
         super()._finish_late(call, candidate, reply, since)
+        self._cell(call, reply.status).count += 1
         self._took(call, reply.status, since)
 
     def _ending(self, call: HttpCall, candidate: Candidate) -> Ended:

@@ -194,6 +194,11 @@ class Usage:
         if bytes_in >= LARGE_BYTES or bytes_out >= LARGE_BYTES:
             cell.sized(bytes_in, bytes_out)
 
+    def served_late(self, face: int, status: int, bytes_in: int, bytes_out: int, since: float) -> None:
+        """Count one request that had waited since then."""
+        cell = self.answers.get(face << STATUS_BITS | status) or self._new(face, status)
+        cell.add(bytes_in, bytes_out, (self.time.now - since) * 1000, self.bounds_ms)
+
     def took(self, face: int, status: int, since: float) -> None:
         """Say that the request counted last had waited since then, and is answered now."""
         cell = self.answers.get(face << STATUS_BITS | status)

@@ -37,14 +37,11 @@ class Request(Struct):
     since: int
     """The tick it came at."""
     share: Share
+    owner: str
+    """Whose items these are: of `share`."""
     settled: bool = False
     error: Exception | None = None
     outcomes: Answer = None
-
-    @property
-    def owner(self) -> str:
-        """Whose items these are."""
-        return self.share.owner
 
 
 class Group(Struct):

@@ -43,7 +43,7 @@ _GROUP_BYTES = 4 << 20
 _QUEUE_ITEMS = 16_384
 _QUEUE_BYTES = 64 << 20
 """Nobody may have more of the queue than is free: one owner half of it, two a third each, and so on."""
-_TOLD_AT_ONCE = 16
+_TOLD_AT_ONCE = 32
 """Requests of a group that are told in one pass of the loop."""
 _READ_ITEMS = 256
 _READ_QUEUE = 16_384
@@ -201,7 +201,7 @@ class SqliteStateStore:
         if items > free_items or share_bytes > free_bytes or self._closed:
             self._check_room(share, size_bytes)
         completion: Completion[Answer] = Completion()
-        request = Request(operations, atomic, completion, size_bytes, self._tick, share)
+        request = Request(operations, atomic, completion, size_bytes, self._tick, share, share.owner)
         share.items, share.size_bytes = items, share_bytes
         self._in_flight.append(request)
         self._queued_bytes += size_bytes
@@ -243,7 +243,13 @@ class SqliteStateStore:
             if miss is not None:
                 self._answer(miss, item)
         for request in requests:
-            self._leave(request)
+            request.settled = True
+            share, size_bytes = request.share, request.size_bytes
+            share.items -= 1
+            share.size_bytes -= size_bytes
+            self._queued_bytes -= size_bytes
+            if not share.items:
+                del self._shares[share.owner]
         in_flight = self._in_flight
         while in_flight and in_flight[0].settled:
             in_flight.popleft()
@@ -251,15 +257,6 @@ class SqliteStateStore:
         self._untold.extend(requests)
         if not telling:
             self._tell()
-
-    def _leave(self, request: Request) -> None:
-        share = request.share
-        share.items -= 1
-        share.size_bytes -= request.size_bytes
-        self._queued_bytes -= request.size_bytes
-        request.settled = True
-        if not share.items:
-            del self._shares[share.owner]
 
     def _tell(self) -> None:
         """Tell some of those whose group is done, and the others when the loop has looked around."""

@@ -1,7 +1,7 @@
 """A thread that runs jobs in order, and batches of what came in while the last batch ran."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Thread
 from typing import Generic, Protocol, TypeVar
@@ -23,9 +23,8 @@ class Sized(Protocol):
 class Owned(Sized, Protocol):
     """What is somebody's."""
 
-    @property
-    def owner(self) -> str:
-        """Whose; only told apart."""
+    owner: str
+    """Whose; only told apart."""
 
 
 T = TypeVar("T", bound=Sized)
@@ -149,6 +148,14 @@ class FairBatches(Batches[OwnedT]):
         return bool(self._waiting or self._turns)
 
     def _take(self) -> list[OwnedT]:
+        if not (self._turns or self._shared_for):
+            batch = super()._take()
+            if _have_one_owner(batch):
+                return batch
+            self._waiting.extendleft(reversed(batch))
+        return self._take_in_turns()
+
+    def _take_in_turns(self) -> list[OwnedT]:
         self._sort()
         self._shared_for = _SHARED_BATCHES if len(self._turns) > 1 else max(self._shared_for - 1, 0)
         rounds = _SHARED_ITEMS if self._shared_for else self._most_items
@@ -183,3 +190,8 @@ class FairBatches(Batches[OwnedT]):
                 queues[item.owner] = queue = deque()
                 self._turns.append((item.owner, queue))
             queue.append(item)
+
+
+def _have_one_owner(batch: Sequence[Owned]) -> bool:
+    owner = batch[0].owner if batch else ""
+    return not [item for item in batch if item.owner is not owner]
