@@ -148,9 +148,9 @@ class FairBatches(Batches[OwnedT]):
         return bool(self._waiting or self._turns)
 
     def _take(self) -> list[OwnedT]:
-        if not (self._turns or self._shared_for):
+        if not (self._turns or self._shared_for) and len(self._waiting) <= self._most_items:
             batch = super()._take()
-            if _have_one_owner(batch):
+            if not self._waiting and _have_one_owner(batch):
                 return batch
             self._waiting.extendleft(reversed(batch))
         return self._take_in_turns()
