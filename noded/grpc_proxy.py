@@ -23,8 +23,9 @@ from noded.channel_grpc import GrpcChannel, error_status
 from noded.dispatch import quota_exceeded
 from noded.errors import GRPC_UNREADABLE, PROXY_FAILED, ApiError, Grpc
 from noded.http2_client import AppStream
+from noded.http2_streams import ANSWERED, Stream
 from noded.peers import peer_between
-from noded.server_http2 import ANSWERED, Http2Wire, Stream
+from noded.server_http2 import Http2Wire
 from noded.status import status_details
 from noded.wire.grpc import RESPONSE_HEAD, MessageTooLarge, encode_trailers
 from noded.wire.grpc_answers import GrpcStatus, MessageMeter, not_grpc, status_of

@@ -26,6 +26,8 @@ MAX_UNPARSED_BYTES = 64 << 10
 """Of a connection; it is not read while it has more waiting for its turn."""
 HIGH_WRITE_BYTES = 256 << 10
 """Of replies a peer has not read; it is not read, nor parsed, while it has more."""
+LARGE_ANSWER_BYTES = 8 << 10
+"""Sent at once, not only at the end of the slice that asked for it."""
 STALLED_SECONDS = 30.0
 """How long a peer may leave replies unread before it is cut off."""
 HEAD_SECONDS = 10.0
@@ -149,6 +151,8 @@ class Connection(asyncio.Protocol):
         self._write_paused = True
         self.stall()
         self._suspect()
+        if self._wire is not None:
+            self._wire.hold()
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -203,6 +207,9 @@ class Connection(asyncio.Protocol):
             return True
         if self._in_feed:
             self._out.append(data)
+            if len(data) > LARGE_ANSWER_BYTES:
+                self._flush()
+                self._transport.set_write_buffer_limits(HIGH_WRITE_BYTES)  # has uvloop look now whether to pause
         else:
             self._transport.write(data)
             self._turns.answered(self._turn)

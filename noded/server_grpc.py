@@ -23,8 +23,9 @@ from noded.grpc_proxy import Proxying, open_proxied, read_proxied
 from noded.grpc_stream import ServerStream
 from noded.grpc_table import GrpcMethod
 from noded.grpc_unary import Head, KnownCall, UnaryCall, error_trailers
+from noded.http2_streams import ANSWERED, Stream
 from noded.lanes import NotInline
-from noded.server_http2 import ANSWERED, Http2Wire, Stream
+from noded.server_http2 import Http2Wire
 from noded.wire.grpc import (
     OK_TRAILERS,
     RESPONSE_HEAD,

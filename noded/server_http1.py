@@ -65,6 +65,10 @@ class Http1Wire(KnownRequests):
         """Whether the parser is inside a request: what comes next is not the start of one."""
         self._upgrading = False
         self._stalled = False
+        self._take = handle
+        self._holding = False
+        self._held: deque[HttpCall] = deque()
+        """Requests that wait for `writable`; bounded: nothing is fed meanwhile, so they all came in one slice."""
         self._keep = True
         self._begun = 0
         self.mid_head = 0
@@ -99,6 +103,7 @@ class Http1Wire(KnownRequests):
     def lost(self) -> None:
         """The connection is gone: tell every request under way."""
         self._closing = True
+        self._held.clear()
         pending, self.pending = self.pending, deque()
         for exchange in pending:
             exchange.gone()
@@ -116,8 +121,19 @@ class Http1Wire(KnownRequests):
         """The peer sends no more: half a request never becomes whole. True when no answer is under way."""
         return self.exchange is not None or self._end_after_pending()
 
+    def hold(self) -> None:
+        """Begin no request until `writable`: the peer does not read the answers to those before it."""
+        if not self._holding:
+            self._holding = True
+            self._take, self._handle = self._handle, self._held.append
+
     def writable(self) -> None:
-        """The peer has read: whoever streams to it may go on."""
+        """The peer has read: what was held may begin, and whoever streams to it go on."""
+        if self._holding:
+            self._holding = False
+            self._handle = self._take
+            while self._held and not self._holding:
+                self._handle(self._held.popleft())
         if self.pending and (sink := self.pending[0].sink) is not None:
             sink.on_writable()
 

@@ -5,60 +5,28 @@ read, or at once when an answer comes later. Source: RFC 9113.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from noded.calls import BodySink, Ended, Header, HttpCall, Reply
 from noded.http1_exchange import Link
 from noded.http1_known import Handler
+from noded.http2_streams import ANSWERED, Held, Stream
 from noded.http_blocks import head_block, reply_block
 from noded.server_http1 import Decide
 from noded.wire.http2 import ErrorCode, HeaderBlock, Http2Connection, Http2Limits, encode_block
 
-LIMITS = Http2Limits(max_concurrent_streams=1000, reset_burst=1000)
+_OUTPUT_BYTES = 256 << 10
+LIMITS = Http2Limits(max_concurrent_streams=1000, reset_burst=1000, max_output_bytes=_OUTPUT_BYTES)
 """Streams per connection: gRPC clients put all calls on one; daprd (grpc-go) sets no limit."""
-GRPC_LIMITS = Http2Limits(max_concurrent_streams=1000, reset_burst=1000, min_ping_seconds=8.0)
+GRPC_LIMITS = Http2Limits(
+    max_concurrent_streams=1000, reset_burst=1000, max_output_bytes=_OUTPUT_BYTES, min_ping_seconds=8.0
+)
 """On the gRPC socket, where daprd ends connections whose clients ping more often than that."""
 
 
-class Stream(Protocol):
-    """What takes one stream's events."""
-
-    def on_data(self, data: bytes, *, end: bool) -> None:
-        """A piece of the body."""
-
-    def on_end(self) -> None:
-        """The body ended with trailers."""
-
-    def on_gone(self) -> None:
-        """The peer reset the stream or is gone itself."""
-
-    def on_writable(self) -> None:
-        """What waited for window is sent."""
-
-    def on_drain(self) -> None:
-        """The daemon, or the app, stops: what would last until the client ends it is to end now."""
-
-
-class Answered:
-    """What takes the events of a stream that was answered with its head: nothing. Whatever still comes is dropped."""
-
-    def on_data(self, data: bytes, *, end: bool) -> None:
-        """Drop it."""
-
-    def on_end(self) -> None:
-        """Nothing follows."""
-
-    def on_gone(self) -> None:
-        """Nothing is lost."""
-
-    def on_writable(self) -> None:
-        """Nothing waits."""
-
-    def on_drain(self) -> None:
-        """Nothing lasts."""
-
-
-ANSWERED = Answered()
+MAX_BACKLOG_BYTES = 4 << 20
+"""Of answers that a peer's windows do not let out; beyond, no further request of it is begun."""
+MAX_HELD = 256
+"""Requests not begun for that; one more is answered REFUSED_STREAM, which may be sent again (RFC 9113, 8.7)."""
 
 OpenGrpc = Callable[["Http2Wire", int, HeaderBlock], Stream | None]
 
@@ -83,6 +51,9 @@ class Http2Wire:
         self._open_grpc = open_grpc
         self._now = now
         self._feeding = False
+        self._holding = False
+        self._unread = False
+        self._held: dict[int, Held] = {}
         self.codec.start()
 
     mid_head = 0
@@ -95,21 +66,30 @@ class Http2Wire:
         finally:
             self._feeding = False
         self.mid_head = self.codec.unfinished
-        out = self.codec.take_output()
-        if out:
-            self.link.send(out)
+        self._send_out()
+        if self._holding:
+            self._release()
         if self.codec.closed:
             self.lost()
             self.link.shut()
 
     def flush(self) -> bool:
         """Send what an answer outside `feed` left to send. False: the peer reads slowly."""
-        if self._feeding or not (out := self.codec.take_output()):
-            return True
-        return self.link.send(out)
+        return self._feeding or self._send_out()
+
+    def _send_out(self) -> bool:
+        """Send what there is, as long as the peer reads."""
+        codec = self.codec
+        while True:
+            out = codec.take_output()
+            if out and not self.link.send(out):
+                return False
+            if not codec.open_output():
+                return True
 
     def lost(self) -> None:
         """The connection is gone: so is every stream."""
+        self._held.clear()
         streams, self.streams = self.streams, {}
         for stream in streams.values():
             stream.on_gone()
@@ -126,27 +106,70 @@ class Http2Wire:
         """The peer sends no more. True when no answer is under way."""
         return self.drain()
 
+    def hold(self) -> None:
+        """As Wire.hold."""
+        self._unread = True
+        self._hold()
+
     def writable(self) -> None:
         """The peer has read what was sent."""
+        self._unread = False
+        self.codec.open_output()
+        if self._send_out() and self._holding:
+            self._release()
         for stream in tuple(self.streams.values()):
             stream.on_writable()
 
     def close_stream(self, stream_id: int) -> None:
         """Forget a stream that was answered whole."""
         self.streams.pop(stream_id, None)
+        if self.codec.backlog_bytes > MAX_BACKLOG_BYTES:
+            self._hold()
         if self.codec.closed and not self.streams:
             self.link.shut()
+
+    def _hold(self) -> None:
+        self._holding = True
+        self.codec.answer_whole(allowed=False)
+
+    def _release(self) -> None:
+        """Begin what was held, as long as the answers find room."""
+        held = self._held
+        while not self._unread and self.codec.backlog_bytes <= MAX_BACKLOG_BYTES:
+            if not held:
+                self._holding = False
+                self.codec.answer_whole(allowed=True)
+                return
+            stream_id = next(iter(held))
+            self._begin(stream_id, held.pop(stream_id))
+            self._send_out()
+
+    def _begin(self, stream_id: int, held: Held) -> None:
+        del self.streams[stream_id]
+        self._open(stream_id, held.block, end=held.ended and not held.pieces)
+        for piece in held.pieces:
+            self.on_data(stream_id, piece, False)
+        if held.ended and held.pieces:
+            self.on_trailers(stream_id, ())
 
     # What the codec calls.
 
     def on_headers(self, stream_id: int, headers: HeaderBlock, end_stream: bool) -> None:  # noqa: FBT001
         """A request begins."""
+        if not self._holding:
+            self._open(stream_id, headers, end=end_stream)
+        elif len(self._held) < MAX_HELD:
+            self._held[stream_id] = self.streams[stream_id] = Held(headers, ended=end_stream)
+        else:
+            self.codec.reset(stream_id, ErrorCode.REFUSED_STREAM)
+
+    def _open(self, stream_id: int, headers: HeaderBlock, *, end: bool) -> None:
         stream = self._open_grpc(self, stream_id, headers)
         if stream is None:
-            stream = self._open_http(stream_id, headers, end=end_stream)
+            stream = self._open_http(stream_id, headers, end=end)
         elif stream is ANSWERED:
             return
-        elif end_stream:
+        elif end:
             self.streams[stream_id] = stream
             stream.on_data(b"", end=True)
             return
@@ -170,6 +193,7 @@ class Http2Wire:
     def on_reset(self, stream_id: int, error_code: int) -> None:
         """A stream is over."""
         stream = self.streams.pop(stream_id, None)
+        self._held.pop(stream_id, None)
         if stream is not None:
             stream.on_gone()
 

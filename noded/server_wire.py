@@ -20,6 +20,9 @@ class Wire(Protocol):
     def eof(self) -> bool:
         """The peer sends no more. True when no answer is under way."""
 
+    def hold(self) -> None:
+        """The peer does not read what was sent: begin nothing new until `writable`."""
+
     def writable(self) -> None:
         """The peer has read what was sent."""
 

@@ -146,6 +146,11 @@ class Http2Connection(HeadReceiver):
             backlogged_streams=len(self._backlogged),
         )
 
+    def answer_whole(self, *, allowed: bool) -> None:
+        """Whether known requests may be answered without a stream of their own, and past `on_headers`."""
+        limits = self._limits
+        self._largest_whole = min(limits.auto_consume_bytes, limits.max_frame_bytes) if allowed else 0
+
     @property
     def open_streams(self) -> int:
         """Streams not yet over."""
@@ -191,6 +196,7 @@ class Http2Connection(HeadReceiver):
         self._out.append(encode_goaway(self._highest_id, fault.code, fault.reason))
         self._streams.clear()
         self._backlogged.clear()
+        self.backlog_bytes = 0
         self._partial.clear()
         self._block.clear()
 
@@ -276,6 +282,8 @@ class Http2Connection(HeadReceiver):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
             self._send_window += growth
             self._granted_bytes += growth
+            if self._limits.max_output_bytes <= LARGEST_WINDOW_BYTES:
+                self._floor += growth  # it says nothing of what was taken
             if self._send_window > LARGEST_WINDOW_BYTES:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "connection window overflow")
             if self._backlogged:

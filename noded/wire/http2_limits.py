@@ -23,6 +23,8 @@ class Http2Limits(Struct, frozen=True):
     connection."""
     max_continuations: int = 16
     """CONTINUATION frames of one block; nghttp2 allows 8."""
+    max_output_bytes: int = 2**31
+    """DATA that goes out between two calls of `open_output`, for an owner that calls it."""
     max_frame_bytes: int = SMALLEST_MAX_FRAME_BYTES
     """Largest frame the peer may send."""
     reset_burst: int = 1000

@@ -77,6 +77,7 @@ class SendingHalf:
         "_credit",
         "_credit_due",
         "_events",
+        "_floor",
         "_forgotten",
         "_goaway_received",
         "_goaway_sent",
@@ -91,6 +92,7 @@ class SendingHalf:
         "_streams",
         "_unanswered_pings",
         "_undrained_controls",
+        "backlog_bytes",
         "closed",
     )
 
@@ -104,6 +106,10 @@ class SendingHalf:
         self._out: list[bytes] = []
         self._undrained_controls = 0
         self._send_window = DEFAULT_WINDOW_BYTES
+        self._floor = 0
+        """Where `_send_window` may fall until `open_output`: the peer's windows do not say whether it reads."""
+        self.backlog_bytes = 0
+        """DATA of all streams that waits for window, or for the output to be taken."""
         self._initial_send_window = DEFAULT_WINDOW_BYTES
         self._max_send_frame = SMALLEST_MAX_FRAME_BYTES
         self._peer_max_streams = limits.max_concurrent_streams
@@ -132,6 +138,14 @@ class SendingHalf:
         self._undrained_controls = 0
         return data
 
+    def open_output(self) -> bool:
+        """Let `max_output_bytes` more of DATA out: what was taken found a reader. True: there is more to take."""
+        self._floor = max(self._send_window - self._limits.max_output_bytes, 0)
+        if not self._backlogged:
+            return False
+        self._flush_all()
+        return bool(self._out)
+
     @property
     def output_pending(self) -> int:
         """Bytes `take_output` would give."""
@@ -147,7 +161,7 @@ class SendingHalf:
         size = len(body)
         if (
             size > self._max_send_frame
-            or size > self._send_window
+            or size > self._send_window - self._floor
             or size > stream.send_window
             or len(head_block) > SMALLEST_MAX_FRAME_BYTES
             or self._block_prefix
@@ -174,7 +188,7 @@ class SendingHalf:
         False: nothing was sent, for the peer's windows do not allow it; open the stream, and answer on that.
         """
         if (
-            size > self._send_window
+            size > self._send_window - self._floor
             or size > self._initial_send_window
             or size > self._max_send_frame
             or self._block_prefix
@@ -216,7 +230,7 @@ class SendingHalf:
         size = len(data)
         if (
             backlog is None
-            and size <= self._send_window
+            and size <= self._send_window - self._floor
             and size <= stream.send_window
             and size <= self._max_send_frame
         ):
@@ -229,6 +243,7 @@ class SendingHalf:
             backlog = stream.backlog = Backlog()
             self._backlogged[stream_id] = stream
         backlog.append(data)
+        self.backlog_bytes += size
         backlog.ends = end_stream
         while self._flush_frame(stream):
             pass
@@ -330,10 +345,11 @@ class SendingHalf:
         if backlog is None:
             return False
         if backlog.size:
-            limit = min(self._send_window, stream.send_window, self._max_send_frame)
+            limit = min(self._send_window - self._floor, stream.send_window, self._max_send_frame)
             if limit <= 0:
                 return False
             data = backlog.take(limit)
+            self.backlog_bytes -= len(data)
             ends = backlog.ends and backlog.trailers is None and not backlog.size
             self._append_data(stream, data, END_STREAM if ends else 0)
             if backlog.size:
@@ -356,7 +372,7 @@ class SendingHalf:
     def _flush_all(self) -> None:
         """Share a grown connection window between the backlogged streams, a frame each in turn."""
         waiting = list(self._backlogged.values())
-        while waiting and self._send_window > 0:
+        while waiting and self._send_window > self._floor:
             waiting = [stream for stream in waiting if self._flush_frame(stream)]
 
     def _end_sending(self, stream: Stream) -> None:
@@ -377,6 +393,7 @@ class SendingHalf:
             self._grant(stream.held)
             stream.held = 0
         if stream.backlog is not None:
+            self.backlog_bytes -= stream.backlog.size
             stream.backlog = None
             del self._backlogged[stream_id]
 
