@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+import msgspec
+
 from components.contract import (
     Capability,
     ComponentError,
@@ -42,6 +44,8 @@ from noded.errors import (
 from tenancy.namespacing import ILLEGAL
 
 MAX_TTL_SECONDS = 2**31 - 1
+UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a body that is no JSON raises, or one nested deeper than the decoder goes."""
 _MISMATCH = "possible etag mismatch. error from state store"
 _INVALID = "invalid etag value"
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")

@@ -5,6 +5,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from components.contract import ComponentError, Delete, StoreKey, Write
 from noded.api.state import (
+    UNREADABLE_JSON,
     delete,
     delete_bulk,
     draw_key,
@@ -96,7 +97,7 @@ def _save_item(binding: StateBinding, item: common_pb2.StateItem) -> Write:
     if item.metadata and item.metadata.get("contentType") == "application/json":
         try:
             msgspec.json.decode(value, type=msgspec.Raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE_JSON as error:
             raise UNREADABLE_VALUE.error(text=error) from error
     try:
         return _write(key, item)

@@ -7,6 +7,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from components.contract import ComponentError, Delete, Write
 from noded.api.state import (
+    UNREADABLE_JSON,
     check_options,
     delete,
     draw_key,
@@ -101,7 +102,7 @@ async def save_http(call: HttpCall) -> Reply:
     binding = find_store(call.app, call.params[0])
     try:
         items = _items.decode(call.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE_JSON as error:
         raise MALFORMED_REQUEST.error(text=error) from error
     if not items:
         return NO_CONTENT
@@ -140,7 +141,7 @@ async def get_bulk_http(call: HttpCall) -> Reply:
     find_store(call.app, store)
     try:
         request = _bulk_get.decode(call.body) or _BulkGet()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE_JSON as error:
         raise MALFORMED_BODY.error(text=error) from error
     keys = request.keys or []
     entries = []
@@ -159,7 +160,7 @@ async def transact_http(call: HttpCall) -> Reply:
     binding = find_transactional(call.app, call.params[0])
     try:
         request = _transaction.decode(call.body) or _Transaction()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE_JSON as error:
         raise MALFORMED_BODY.error(text=error) from error
     if not request.operations:
         return NO_CONTENT
@@ -216,6 +217,7 @@ def _operation(binding: StateBinding, each: _Operation, common: dict[str, str]) 
 def _is_json(value: bytes) -> bool:
     try:
         msgspec.json.decode(value, type=Raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        value.decode()  # a raw decode looks into no string
+    except UNREADABLE_JSON:
         return False
     return True

@@ -114,7 +114,8 @@ def exercise(apps: Mapping[str, Reached]) -> None:
 
 def _ask_grpc(channel: grpc.Channel) -> None:
     item = common_pb2.StateItem(key="g", value=b"1")
-    message = common_pb2.InvokeRequest(method="echo/x", http_extension=common_pb2.HTTPExtension(verb=2))
+    extension = common_pb2.HTTPExtension(verb=common_pb2.HTTPExtension.HEAD)
+    message = common_pb2.InvokeRequest(method="echo/x", http_extension=extension)
     asked: Sequence[tuple[str, Any]] = (
         ("SaveState", state_pb2.SaveStateRequest(store_name="statemem", states=[item])),
         ("GetState", state_pb2.GetStateRequest(store_name="nostore", key="g")),
@@ -124,9 +125,10 @@ def _ask_grpc(channel: grpc.Channel) -> None:
     )
     for name, request in asked:
         with suppress(grpc.RpcError):
-            channel.unary_unary(RUNTIME + name)(request.SerializeToString(), timeout=WAIT_SECONDS)
+            channel.unary_unary(RUNTIME + name, None, None)(request.SerializeToString(), timeout=WAIT_SECONDS)
     with suppress(grpc.RpcError):
-        channel.unary_unary("/test.Echo/Say")(b"", metadata=[("dapr-app-id", "grpcapp")], timeout=WAIT_SECONDS)
+        call = channel.unary_unary("/test.Echo/Say", None, None)
+        call(b"", metadata=(("dapr-app-id", "grpcapp"),), timeout=WAIT_SECONDS)
 
 
 class _Http:
@@ -169,7 +171,7 @@ def greeting_app() -> Iterator[int]:
         server.stop(0).wait()
 
 
-def _answering(answer: Any) -> grpc.RpcMethodHandler:
+def _answering(answer: Any) -> "grpc.RpcMethodHandler[Any, Any]":
     payload = answer.SerializeToString()
     return grpc.unary_unary_rpc_method_handler(lambda _request, _context: payload)
 

@@ -1,5 +1,7 @@
 """What fuzzing found, told as rules: FINDINGS.md has the inputs."""
 
+import json
+
 import pytest
 
 from components.contract import Message
@@ -14,7 +16,7 @@ from noded.wire.hpack import encode_block
 from noded.wire.http2_frames import RST_STREAM
 from tests.fuzz.lone_node import LoneNode, carry
 from tests.wire.http2_peer import REQUEST, frames, open_server, request
-from tests.wire.recording_link import PIECES, Rig, echo, pieces
+from tests.wire.recording_link import PIECES, Answer, Rig, echo, pieces, read_answers
 
 BROKEN = b"\xff"
 
@@ -91,3 +93,27 @@ def test_a_length_that_is_none_beside_one_that_is_breaks_off_its_stream() -> Non
     assert [(frame.kind, frame.stream_id) for frame in frames(server.take_output())] == [(RST_STREAM, 1)]
     assert not recorder.events
     assert not server.closed
+
+
+def state(path: bytes, body: bytes) -> Answer:
+    """What a node answers to a body sent to its one store."""
+    node = LoneNode()
+    wire, link = node.http1()
+    head = b"POST /v1.0/state/s%b HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"
+    saved = b'[{"key":"k","value":{"%b":1}}]' % BROKEN
+    carry(wire, link, [head % (b"", len(saved)) + saved, head % (path, len(body)) + body])
+    return read_answers(bytes(link.sent), ended=link.shut_down)[1]
+
+
+@pytest.mark.parametrize("path", [b"", b"/transaction", b"/bulk"])
+def test_a_state_body_nested_too_deep_is_malformed(path: bytes) -> None:
+    """It is the caller's fault, not the daemon's."""
+    answer = state(path, b'{"keys":' + b"[" * 5000 + b"]" * 5000 + b"}" if path else b"[" * 5000 + b"]" * 5000)
+    assert (answer.status, json.loads(answer.body)["errorCode"][:13]) == (400, "ERR_MALFORMED")
+
+
+def test_a_bulk_answer_is_utf8_whatever_is_stored() -> None:
+    """Of a value that is no JSON in UTF-8 it says so, and leaves it out."""
+    answer = state(b"/bulk", b'{"keys":["k"]}')
+    (entry,) = json.loads(answer.body.decode())
+    assert "no JSON" in entry["error"]
