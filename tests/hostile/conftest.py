@@ -11,8 +11,7 @@ from tests.hostile.scene import ATTACKER, LARGE_VALUE_BYTES, NEIGHBOUR
 def daemon() -> Iterator[Daemon]:
     """One daemon for all attacks: none of them ends it. The attacker owns a value of a mebibyte, "large"."""
     apps = {ATTACKER: "default", NEIGHBOUR: "default"}
-    documents = (MEMORY, SQLITE, PUBSUB, *(app(name) for name in apps))
-    with running_daemon(resources(*documents), apps) as running:
+    with running_daemon(resources(MEMORY, SQLITE, PUBSUB, *(app(name) for name in apps)), apps) as running:
         operator(running, "/v1/usage")  # its side opens late, and takes memory and descriptors
         with http(running, ATTACKER) as client:
             item = b'[{"key":"large","value":"%b"}]' % (b"x" * LARGE_VALUE_BYTES)

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,16 +108,14 @@ def connections(path: Path, count: int) -> Iterator[list[socket.socket]]:
         yield [stack.enter_context(closing(raw(path))) for _ in range(count)]
 
 
-def push(sock: socket.socket, data: bytes, stop: Callable[[], bool] = lambda: False, seconds: float = 10.0) -> int:
+def push(sock: socket.socket, data: bytes, seconds: float = 10.0) -> int:
     """Send what the daemon takes within so long; how much that was. Ends early when it closes."""
     sock.settimeout(0.2)
     sent, deadline = 0, time.monotonic() + seconds
-    while sent < len(data) and time.monotonic() < deadline and not stop():
+    while sent < len(data) and time.monotonic() < deadline:
         try:
             sent += sock.send(data[sent : sent + 65536])
-        except TimeoutError:
-            break
-        except OSError:
+        except OSError:  # it takes no more, or has closed
             break
     return sent
 

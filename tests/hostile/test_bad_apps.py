@@ -1,6 +1,6 @@
 """Apps that answer garbage, or nothing: their callers are told so, and nobody else notices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 
 import pytest
@@ -27,7 +27,7 @@ NAMES = _names()
 def crowd() -> Iterator[Daemon]:
     """A daemon whose apps are all bad, but for the caller and a neighbour."""
     with ExitStack() as stack:
-        documents = [MEMORY, app(ATTACKER), app(NEIGHBOUR)]
+        documents: list[Mapping[str, object]] = [MEMORY, app(ATTACKER), app(NEIGHBOUR)]
         for (protocol, kind), name in NAMES.items():
             bad = stack.enter_context(bad_app(KINDS[protocol].get(kind, SILENT)))
             channel = {"protocol": protocol, "address": f"127.0.0.1:{bad.port}"}
