@@ -128,9 +128,7 @@ class Http2Channel:
     def released(self, connection: Http2Client) -> None:
         """A stream ended: another may begin."""
         self._serve()
-        if self._quiet is not None and not self._busy:
-            self._quiet.resolve(None)
-            self._quiet = None
+        self._tell_quiet()
 
     def lost(self, connection: Http2Client, reason: str) -> None:
         """A connection takes no more streams; one that has some is kept until they are over."""
@@ -144,6 +142,7 @@ class Http2Channel:
             self._settled.set_exception(ConnectionError(reason))
         if self._waiting:
             self._connect()
+        self._tell_quiet()
 
     # Carrying, waiting, connecting.
 
@@ -151,6 +150,12 @@ class Http2Channel:
     def _busy(self) -> bool:
         connections = (*self._connections, *self._leaving)
         return bool(self._waiting or self._in_line or any(each.streams for each in connections))
+
+    def _tell_quiet(self) -> None:
+        """Something ended: perhaps it was the last under way."""
+        if self._quiet is not None and not self._busy:
+            self._quiet.resolve(None)
+            self._quiet = None
 
     def _carry(self, stream: AppStream) -> None:
         connection = self._least_busy()
@@ -230,6 +235,7 @@ class Http2Channel:
         self._waiting_bytes = sum(stream.waiting_bytes for stream in self._in_line)
         for stream in waiting:
             stream.fail(ChannelError(reason))
+        self._tell_quiet()
 
     # Deadlines.
 
@@ -249,6 +255,7 @@ class Http2Channel:
             elif stream.deadline <= now:
                 stream.fail(ChannelTimeout("the app did not answer in time"))
         self._drop_closed()
+        self._tell_quiet()
         self._sweep_handle = self._loop.call_later(SWEEP_SECONDS, self._sweep) if timed else None
 
     def _drop_closed(self) -> None:

@@ -222,7 +222,7 @@ class Http2Client(asyncio.Protocol):
 
     def close(self, reason: str) -> None:
         """Close; what is under way fails for `reason`."""
-        if self.usable and not self.codec.closed:
+        if self._transport is not None and self.usable and not self.codec.closed:
             self.codec.goaway(ErrorCode.NO_ERROR)
             self._flush()
         self._end(reason)
@@ -306,6 +306,7 @@ class Http2Client(asyncio.Protocol):
         """The app takes no new streams; those under way go on."""
         self.usable = False
         self._pool.lost(self, "the app takes no more calls on this connection")
+        self._close_if_done()
 
     # Its own.
 
@@ -328,6 +329,10 @@ class Http2Client(asyncio.Protocol):
 
     def _left(self) -> None:
         self._pool.released(self)
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        """Close a connection that takes no more streams and has none."""
         if not self.usable and not self.streams and not self._transport.is_closing():
             self._transport.close()
 
@@ -336,9 +341,10 @@ class Http2Client(asyncio.Protocol):
             self._transport.write(out)
 
     def _end(self, reason: str) -> None:
+        """Close; what an app that does not read has not taken is dropped, for it might never take it."""
         self.usable = False
         if self._transport is not None:
-            self._transport.close()
+            (self._transport.abort if self._writing_paused else self._transport.close)()
         streams, self.streams = self.streams, {}
         self._pool.lost(self, reason)
         for stream in streams.values():
