@@ -20,8 +20,9 @@ QUANTUM_NS = 50_000
 SOLO_QUANTUM_NS = 400_000
 """A tenant's time in a round when no other was seen for `SOLO_AFTER_NS`."""
 SOLO_AFTER_NS = 100_000_000
-FAIR_SLICE_NS = QUANTUM_NS // 2
-"""What a slice should cost while others are about: `SLICE_BYTES` may hold a hundred HTTP/2 requests."""
+FAIR_SLICE_NS = 2 * QUANTUM_NS
+"""What a slice should cost while others are about: `SLICE_BYTES` may hold a hundred HTTP/2 requests. Half of it would
+halve another's wait, which is short already, and cost a flood a sixth of its rate in smaller writes."""
 SMALLEST_SLICE_BYTES = 256
 LATE_NS = QUANTUM_NS
 """The most that one answer given outside `feed` is charged: what was done before it may have been for another."""
