@@ -312,12 +312,13 @@ class Http1Wire(KnownRequests):
         self.link.slice_bytes = max(SLICE_BYTES, min(wanted, LARGEST_SLICE_BYTES))
 
     def _overflow(self, exchange: Http1Exchange) -> None:
-        """A body of unknown length passed the limit: have the request answered for that."""
-        call = self._streamed
-        if call is None or not exchange.begin_anew():
+        """A body of unknown length passed the limit: have the request answered for that, made anew as it came."""
+        if not exchange.begin_anew():
             exchange.abort()
             return
+        self._streamed = call = self._call(self._parser.get_method(), b"", exchange)
         call.too_large = True
+        call.body_complete = False
         self._handle(call)
 
     def _reset(self) -> None:

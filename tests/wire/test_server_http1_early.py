@@ -1,6 +1,11 @@
 """Answers that come before the end of a request's body, and bodies that are too large for one."""
 
-from noded.calls import Reply
+from noded.api_log import with_log
+from noded.api_token import with_token
+from noded.calls import HttpCall, Reply
+from noded.config.http_settings import ApiLogging
+from noded.cors import Cors, with_cors
+from noded.routes import http_table
 from noded.server_http1 import MAX_SKIPPED_BYTES
 from tests.wire.recording_link import MAX_BODY_BYTES, Rig
 from tests.wire.test_server_http1_answers import GET, UPLOAD, Sink, ok, streamed
@@ -39,10 +44,29 @@ def test_chunks_over_the_limit_are_answered() -> None:
     over_the_limit(rig)
     assert (sink.heard, told) == (["gone"], [(0, 0)])
     again = rig.calls[1]
-    assert again is call
     assert again.too_large
+    assert not again.body_complete
     again.exchange.reply(Reply(500, b"too large"))
     assert [answer.body for answer in rig.answers()] == [b"too large"]
+
+
+def test_what_stands_before_dispatch_sees_a_request_over_the_limit_as_it_came() -> None:
+    """Its token is still with it, no header is added twice, and both goes of it are accounted for."""
+    told: list[int] = []
+
+    def handle(call: HttpCall) -> None:
+        call.exchange.ended = lambda status, _size, /: told.append(status)
+        if call.too_large:
+            call.exchange.reply(Reply(500, b"too large"))
+
+    logged = with_log(ApiLogging(enabled=True), http_table(), handle)
+    rig = Rig(with_cors(Cors(("*",)), with_token(b"secret", logged)), lambda _: True)
+    rig.feed(UPLOAD.replace(b"Host: h", b"Host: h\r\nDapr-Api-Token: secret"))
+    over_the_limit(rig)
+    (answer,) = rig.answers()
+    assert (answer.status, answer.body) == (500, b"too large")
+    assert rig.out.lower().count(b"vary:") == 1
+    assert told == [0, 500]
 
 
 def test_chunks_over_the_limit_break_off_an_answer_that_has_begun() -> None:
