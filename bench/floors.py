@@ -30,3 +30,10 @@ FLOORS: Mapping[str, Floor] = MappingProxyType(
 
 PSS_CEILING_MB = 60.0
 """Idle daemon with two apps and the operator's side loaded, MB of 10^6 bytes."""
+
+NEIGHBOUR_P50 = 4.0
+"""Beside a flood, the median of another tenant's requests, as a multiple of its quiet value: at most."""
+NEIGHBOUR_P99 = 10.0
+"""The same for the 99th percentile."""
+SHARES_APART = 0.05
+"""Of two flooding tenants: the difference of what they got, as a share of their mean, at most."""

@@ -8,25 +8,27 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from bench.load import cpu_seconds
-from bench.records import Sample
 from bench.servers import LOAD_CORE, SERVER_CORE
 
 QUIET_SHARE = 0.08
 """Of the two cores, in use by others: what still counts as quiet. The kernel's own threads need some of it."""
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Generic[T]):
     """A sample, and the share of the two cores that others used meanwhile, 0 to 1."""
 
-    sample: Sample
+    sample: T
     others_share: float
 
 
-def undisturbed(measure: Callable[[], Sample], ours: Sequence[int], patience_seconds: float) -> Attempt:
+def undisturbed(measure: Callable[[], T], ours: Sequence[int], patience_seconds: float) -> Attempt[T]:
     """Measure until others let us, at most so long; `ours` are the processes of this run, beside this one's own."""
     deadline = time.monotonic() + patience_seconds
     best = _attempt(measure, ours)
@@ -35,7 +37,7 @@ def undisturbed(measure: Callable[[], Sample], ours: Sequence[int], patience_sec
     return best
 
 
-def _attempt(measure: Callable[[], Sample], ours: Sequence[int]) -> Attempt:
+def _attempt(measure: Callable[[], T], ours: Sequence[int]) -> Attempt[T]:
     busy_before, total_before, own_before = *_cores(), _own(ours)
     sample = measure()
     busy, total, own = *_cores(), _own(ours)

@@ -108,5 +108,5 @@ class Turns:
         return summarise(case, samples)
 
 
-def _progress(attempt: Attempt) -> str:
+def _progress(attempt: Attempt[Sample]) -> str:
     return f"{attempt.sample.rate:,.0f}/s, others used {attempt.others_share:.0%} of the cores"

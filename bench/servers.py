@@ -6,9 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from bench import resources
 from bench.client import answers, wait_until
@@ -67,29 +68,33 @@ def _tail(log: Path, lines: int = 15) -> str:
 
 
 @contextmanager
-def app(directory: Path) -> Iterator[tuple[int, int]]:
+def app(directory: Path, module: str = "bench.app") -> Iterator[tuple[int, int]]:
     """The target app; gives its port and process id."""
     port = free_port()
-    command = pinned(LOAD_CORE, [sys.executable, "-m", "bench.app", str(port)])
-    with _process(command, directory / "app.log") as process:
+    command = pinned(LOAD_CORE, [sys.executable, "-m", module, str(port)])
+    with _process(command, directory / f"{module}.log") as process:
         wait_until(lambda: answers(port, "/count"), "the app")
         yield port, process.pid
 
 
 @contextmanager
-def noded(directory: Path, launcher: Sequence[str] = NODED) -> Iterator[Subject]:
-    """One noded with both apps. `launcher`: what stands before `serve`."""
+def noded(
+    directory: Path, launcher: Sequence[str] = NODED, more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Subject]:
+    """One noded with both apps. `launcher`: what stands before `serve`; `more`: further resources, by file name."""
     directories = {name: directory / name for name in ("resources", "run", "state")}
     for path in directories.values():
         path.mkdir(parents=True)
     with app(directory) as (port, app_pid), ExitStack() as stack:
         resources.write_components(directories["resources"], directory / "state.db")
         resources.write_apps(directories["resources"], port)
+        for name, text in more.items():
+            (directories["resources"] / name).write_text(text)
         flags = [f"--{name}-path" if name == "resources" else f"--{name}-dir" for name in directories]
         arguments = [word for flag, path in zip(flags, directories.values(), strict=True) for word in (flag, str(path))]
         log = directory / "noded.log"
         process = stack.enter_context(_process(pinned(SERVER_CORE, [*launcher, "serve", *arguments]), log))
-        caller, target = (_sockets(directories["run"] / "apps" / "default" / name, name) for name in _APP_IDS)
+        caller, target = (noded_sockets(directories["run"], name) for name in _APP_IDS)
         for sockets in (caller, target):
             _wait_healthy(process, sockets, log)
         admin = directories["run"] / "admin.socket"
@@ -120,6 +125,11 @@ def daprd(directory: Path, binary: Path) -> Iterator[Subject]:
 
 
 _APP_IDS = ("caller", "target")
+
+
+def noded_sockets(run_dir: Path, app_id: str) -> AppSockets:
+    """Where an app of noded's finds its daemon."""
+    return _sockets(run_dir / "apps" / "default" / app_id, app_id)
 
 
 def _sockets(directory: Path, app_id: str) -> AppSockets:
