@@ -28,6 +28,7 @@ RETRY_SECONDS = (1.0, 60.0)
 """Between two tries to open a component: first, doubled each time, and longest."""
 CLOSE_SECONDS = 10.0
 """For a component to finish what it accepted."""
+DOES_NOT_OPEN = "component %s (%s) does not open: %s"
 
 Key = tuple[str | None, str, str, str, tuple[tuple[str, str], ...]]
 """Namespace, name, type, version, metadata: what an instance is one of."""
@@ -60,18 +61,20 @@ class Backends:
         self._books = books
         self._surroundings = surroundings
         self._open: dict[Key, Backend] = {}
+        self._unserved: dict[tuple[object, ...], Backend] = {}  # of types that noded does not have
         self.on_ready: Callable[[], None] = _nothing
         """Called when a component that had failed is open: apps bind anew."""
 
     def listing(self) -> list[Backend]:
-        """Every component, open or not."""
-        return list(self._open.values())
+        """Every component, open or not, those of types that noded does not have among them."""
+        return [*self._open.values(), *self._unserved.values()]
 
     async def configure(self, specs: tuple[ComponentSpec, ...]) -> None:
         """Close what is no longer configured, open what is new. What did not change is not touched."""
         kept = {_identity(spec) for spec in specs}
         for key in [key for key, backend in self._open.items() if _identity(backend.spec) not in kept]:
             await self._close(self._open.pop(key))
+        self._note_unserved(specs)
         for spec in specs:
             if not is_per_app(spec) and _is_served(spec):
                 await self._ensure(spec, None)
@@ -111,6 +114,19 @@ class Backends:
         for key in list(self._open):
             await self._close(self._open.pop(key))
 
+    def _note_unserved(self, specs: tuple[ComponentSpec, ...]) -> None:
+        known, self._unserved = self._unserved, {}
+        for spec in specs:
+            if _is_served(spec):
+                continue
+            key = _identity(spec)
+            problem = (
+                f"noded has no component of type {spec.type}; it has {', '.join(sorted((*STATE_STORES, *PUBSUBS)))}"
+            )
+            self._unserved[key] = Backend(spec, {}, problem=problem)
+            if key not in known:
+                log.error(DOES_NOT_OPEN, spec.name, spec.type, problem)
+
     async def _ensure(self, spec: ComponentSpec, metadata: Mapping[str, str] | None) -> Backend:
         """The instance for this metadata; waits for its first try to open, for the spec's initTimeout at most."""
         metadata = resolve_metadata(spec, "", "") if metadata is None else metadata
@@ -119,6 +135,7 @@ class Backends:
         if backend is None:
             backend = self._open[key] = Backend(spec, metadata, problem="is still opening")
             self._nursery.start_soon(self._keep_opening, key, backend)
+        backend.spec = spec
         with trio.move_on_after(spec.init_timeout_seconds):
             await backend.tried.wait()
         return backend
@@ -147,9 +164,10 @@ class Backends:
             instance = await trio.to_thread.run_sync(opening)
         except ComponentError as error:
             ledger.close()
-            if backend.problem != str(error):
-                log.error("component %s (%s) does not open: %s", spec.name, spec.type, error)  # noqa: TRY400 - no bug
-            backend.problem = str(error)
+            problem = str(error).removeprefix(f"component {spec.name}: ")
+            if backend.problem != problem:
+                log.error(DOES_NOT_OPEN, spec.name, spec.type, problem)  # noqa: TRY400 - no bug
+            backend.problem = problem
             return False
         backend.ledger = ledger
         backend.instance = instance if instance.inline else on_trio(instance, self._nursery)

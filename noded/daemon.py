@@ -25,7 +25,7 @@ from functools import partial
 import trio
 
 from components.contract import Ledger, Surroundings
-from noded import http_heads
+from noded import http_heads, resources_log
 from noded.api_log import logged_methods
 from noded.app import App
 from noded.attachment import Attachment, Site, make_channel
@@ -89,7 +89,7 @@ class Daemon:
         self.attachments: dict[tuple[str, str], Attachment] = {}  # {(namespace, app id): attachment}
         self.resources = Resources()
         self.problems: tuple[str, ...] = ()
-        """What was wrong with the resources when they were last read."""
+        """What was wrong with the resources when they were last read, or kept them from holding."""
         self.tasks = 0
         """Trio tasks that live, when a scraper last asked: only trio's own thread can count them."""
         self.stopping = trio.Event()
@@ -149,8 +149,9 @@ class Daemon:
             operators.start_soon(notifier.watchdog)
             gc.collect()
             gc.freeze()
-            log.info("ready: %d apps under %s", len(self.attachments), self.settings.run_dir)
-            notifier.ready(f"{len(self.attachments)} apps")
+            told = resources_log.counted(self.attachments, "app")
+            log.info("ready: %s under %s%s", told, self.settings.run_dir, resources_log.but_for(self.problems))
+            notifier.ready(told)
             await self.stopping.wait()
             notifier.stopping()
             log.info("stopping: finishing what is under way, for %g s at most", self.settings.drain_seconds)
@@ -273,10 +274,7 @@ class Daemon:
         load = load_at_rest if self._catalogue.holds_files else load_resources
         loaded = await trio.to_thread.run_sync(load, self.settings.resources_paths)
         self.problems = tuple(str(problem) for problem in loaded.problems)
-        for problem in self.problems:
-            log.error("resources: %s", problem)
-        for warning in loaded.warnings:
-            log.warning("resources: %s", warning)
+        resources_log.tell(loaded)
         self.resources = resources = self._adopt(self._catalogue.merge(loaded), loaded)
         self._apply_quotas(resources)
         await self.backends.configure(resources.components)
@@ -284,6 +282,8 @@ class Daemon:
             await self.backends.bind(attachment.app, resources.components)
             attachment.reload(resources.subscriptions)
         await self._apply_apps(resources.apps)
+        failed = [each for each in self.backends.listing() if each.problem and not each.spec.ignore_errors]
+        self.problems += tuple(f"component {each.spec.name} ({each.spec.type}): {each.problem}" for each in failed)
 
     def _adopt(self, resources: Resources, loaded: Loaded) -> Resources:
         """What resources come to hold here: with no component at all, the default ones."""

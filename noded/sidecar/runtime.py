@@ -94,8 +94,7 @@ class Sidecar(Daemon):
             if not mine or name in opened:
                 continue
             kind = f"{spec.name} ({spec.type}/{spec.version})"
-            reason = problems.get(name, f"noded has no component of type {spec.type}")
-            told = f"[INIT_COMPONENT_FAILURE]: initialization error occurred for {kind}: {reason}"
+            told = f"[INIT_COMPONENT_FAILURE]: initialization error occurred for {kind}: {problems[name]}"
             log.error("Failed to init component %s: %s", kind, told)
             if not spec.ignore_errors:
                 raise ComponentFailed(f"process component {spec.name} error: {told}")

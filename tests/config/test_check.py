@@ -112,7 +112,7 @@ def test_output_and_exit_code(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(component("state.in-memory", "{name: x, value: 1}"))
     text = io.StringIO()
     assert run([tmp_path], text, as_json=False) == 0
-    assert text.getvalue().endswith("1 component, 0 subscriptions, 0 apps, 0 quotas; 0 errors, 1 warnings\n")
+    assert text.getvalue().endswith("1 component, 0 subscriptions, 0 apps, 0 quotas; 0 errors, 1 warning\n")
 
     (tmp_path / "a.yaml").write_text(component("state.no"))
     out = io.StringIO()

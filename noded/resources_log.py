@@ -1,0 +1,38 @@
+"""What the daemon's log says of the resources it has read."""
+
+import logging
+from collections.abc import Sequence, Sized
+
+from noded.config.load import Loaded
+from noded.config.problems import Problem
+
+log = logging.getLogger("noded")
+
+MAX_TOLD = 10
+"""Errors, and warnings, that are told one by one: more would be lost among repeats."""
+
+
+def tell(loaded: Loaded) -> None:
+    """Log what is wrong with the resources, and what of them has no effect."""
+    _each(logging.ERROR, loaded.problems)
+    _each(logging.WARNING, loaded.warnings)
+    for spec in loaded.configurations:
+        where = f"{spec.origin.file}:{spec.origin.line}: " if spec.origin else ""
+        log.warning("resources: %skind Configuration has no effect here: give the file by --config", where)
+
+
+def but_for(problems: Sized) -> str:
+    """How many problems there are, in brackets; nothing where there are none."""
+    return f" ({counted(problems, 'problem')}: `noded reload` lists them)" if problems else ""
+
+
+def counted(things: Sized, name: str) -> str:
+    """A number and its noun: `1 app`, `2 apps`."""
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _each(level: int, problems: Sequence[Problem]) -> None:
+    for problem in problems[:MAX_TOLD]:
+        log.log(level, "resources: %s", problem)
+    if len(problems) > MAX_TOLD:
+        log.log(level, "resources: %d more of these: `noded check` tells all", len(problems) - MAX_TOLD)
