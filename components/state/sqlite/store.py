@@ -244,6 +244,7 @@ class SqliteStateStore:
                 self._answer(miss, item)
         for request in requests:
             request.settled = True
+            request.operations = ()  # it may stay for those before it, its values need not
             share, size_bytes = request.share, request.size_bytes
             share.items -= 1
             share.size_bytes -= size_bytes

@@ -1,8 +1,9 @@
 """state.sqlite's group commit, its cache, and its bounds."""
 
 import sqlite3
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,27 @@ def test_a_write_does_not_wait_for_all_that_another_owner_queued(rig: Rig, path:
     rig.until(lambda: bool(quiet.outcomes))
     assert sum(bool(each.outcomes) for each in flood) < 600
     rig.until(lambda: all(each.outcomes == [None] for each in flood))
+
+
+def test_a_value_that_is_written_is_not_kept_for_those_before_it(rig: Rig, path: Path) -> None:
+    """Behind another's flood of small writes large ones come and go: what is done takes no memory till that ends."""
+    store = opened(rig, path, busyTimeout="20s", cacheSize="0")
+    value = bytes(1 << 20)
+    unused = sys.getrefcount(value)
+    done: list[BaseException | None] = []
+    with ExitStack() as held:
+
+        def settled(_: object, error: BaseException | None) -> None:
+            done.append(error)
+            held.enter_context(rig.holding("sqlite-write-store"))  # what is written next is not told
+
+        with locked(path):
+            flood = [Pending(store.inner, f"flood||{number}", b"1") for number in range(300)]
+            step(store.inner.set(write("quiet||key", value)), settled)
+        rig.until(lambda: bool(done))
+        assert done == [None]
+        assert not flood[-1].outcomes
+        rig.until(lambda: sys.getrefcount(value) == unused)
 
 
 def test_a_write_waits_no_longer_than_the_timeout(rig: Rig, path: Path) -> None:
