@@ -25,6 +25,7 @@ from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliver import is_raw
 from noded.runtime.deliveries import Deliveries, run
 from noded.runtime.events import Event, NotAnEvent
+from noded.runtime.match import MatchFailed
 from noded.runtime.reception import batch_judged
 from noded.runtime.routes import Routes
 from tenancy.use import Reception
@@ -130,9 +131,13 @@ class BulkSubscription:
             return
         by_route: dict[bytes, list[BulkEntry]] = {}
         for delivery in self._take():
-            entry = self._entry(delivery)
-            target = None if entry is None else self._routes.choose(entry.event, entry.message, entry.body)
-            if entry is None or target is None or entry.event.has_expired(time.time()):
+            try:
+                entry = self._entry(delivery)
+                target = self._routes.choose(entry.event, entry.message, entry.body)
+            except (NotAnEvent, NotJson, MatchFailed):
+                run(self._settle(delivery, Outcome.UNFIT))
+                continue
+            if target is None or entry.event.has_expired(time.time()):
                 run(self._settle(delivery, Outcome.DROPPED))
             else:
                 by_route.setdefault(target, []).append(entry)
@@ -147,16 +152,13 @@ class BulkSubscription:
             self._timer = None
         return gathered
 
-    def _entry(self, delivery: Delivery) -> BulkEntry | None:
-        """Read a message; None when its bytes are no event, which one batch cannot hold beside others."""
+    def _entry(self, delivery: Delivery) -> BulkEntry:
+        """Read a message. Raises NotAnEvent, NotJson: one batch cannot hold such bytes beside others."""
         message = delivery.message
         if self._raw:
             body, event = events.wrap_raw(message, self._spec.topic, self._spec.pubsub_name)
             return BulkEntry(str(uuid4()), message, body, event, delivery)
-        try:
-            return BulkEntry(str(uuid4()), message, first_value(message.data), events.read(message), delivery)
-        except (NotAnEvent, NotJson):
-            return None
+        return BulkEntry(str(uuid4()), message, first_value(message.data), events.read(message), delivery)
 
     async def _deliver(self, target: bytes, entries: Sequence[BulkEntry]) -> None:
         outcomes: Sequence[Outcome] = (Outcome.FAILED,) * len(entries)

@@ -51,11 +51,11 @@ class GrpcBulkCall:
             self._metadata += ((b"dapr-api-token", app.spec.app_token.encode()),)
 
     async def __call__(self, target: bytes, entries: Sequence[BulkEntry]) -> Sequence[Outcome]:
-        """Send a batch and read the answer. An entry that cannot be told as an event is dropped, and not sent."""
+        """Send a batch and read the answer. An entry that cannot be told as an event is not sent."""
         told = {entry.entry_id: item for entry in entries if (item := self._item(entry)) is not None}
         statuses = await self._send(target, entries, tuple(told.values())) if told else {}
         return [
-            statuses.get(entry.entry_id, Outcome.FAILED) if entry.entry_id in told else Outcome.DROPPED
+            statuses.get(entry.entry_id, Outcome.FAILED) if entry.entry_id in told else Outcome.UNFIT
             for entry in entries
         ]
 

@@ -8,10 +8,11 @@ from noded.config.records import SubscriptionSpec
 from noded.runtime.bulk import BulkSubscription, messages_in_flight
 from noded.runtime.bulk_grpc import GrpcBulkCall
 from noded.runtime.bulk_http import HttpBulkCall
-from noded.runtime.deliver import HttpSubscription
+from noded.runtime.deliver import HttpSubscription, says_what_it_takes
 from noded.runtime.deliver_grpc import GrpcSubscription
 from noded.runtime.deliveries import Deliveries
 from noded.runtime.routes import Routes
+from noded.runtime.unfit import UnfitSubscription
 
 MAX_IN_FLIGHT = 64
 """Messages of one subscription with the app at one moment (Dapr's redis: 10 workers; JetStream: 1000)."""
@@ -34,6 +35,8 @@ def make_consumer(
 
     Raises BadMatch: a routing rule cannot be used.
     """
+    if not says_what_it_takes(spec):
+        return UnfitSubscription(app, binding, spec, deliveries), MAX_IN_FLIGHT
     speaks_grpc = app.grpc_channel is not None
     if spec.bulk.enabled:
         routes = Routes(spec.rules, str.encode) if speaks_grpc else Routes(spec.rules)

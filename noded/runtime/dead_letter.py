@@ -18,6 +18,8 @@ class Outcome(Enum):
     """The app, or the event itself, says that another attempt is useless."""
     FAILED = "failed"
     """Another attempt may succeed."""
+    UNFIT = "unfit"
+    """No event can be made of it, or no route found: the app was not called. The broker decides, as for a failure."""
 
 
 async def conclude(outcome: Outcome, binding: PubSubBinding, dead_letter_topic: str, message: Message) -> Verdict:

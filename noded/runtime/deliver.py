@@ -23,6 +23,7 @@ from noded.runtime import events
 from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliveries import Deliveries, run
 from noded.runtime.events import NotAnEvent
+from noded.runtime.match import MatchFailed
 from noded.runtime.reception import NO_ANSWER, concluded, http_answered
 from noded.runtime.routes import Routes
 from noded.wire.http1 import MalformedRequest, header_lines, request_head
@@ -70,9 +71,8 @@ class HttpSubscription:
         """Send it to the app. Bytes that are no event, and events past their time, never reach it."""
         try:
             request = self._request(delivery.message)
-        except NotAnEvent:
-            self.reception.came_to(DROP, DROP, self.reception.time.now)
-            self.conclude(delivery, Outcome.DROPPED)
+        except (NotAnEvent, MatchFailed):
+            self.conclude(delivery, Outcome.UNFIT)
         except MalformedRequest:
             self.conclude(delivery, Outcome.FAILED)
         except Exception:
@@ -118,7 +118,7 @@ class HttpSubscription:
     def _request(self, message: Message) -> AppRequest | None:
         """The request that gives a message to the app. None: it goes nowhere.
 
-        Raises NotAnEvent; MalformedRequest where the app's own headers cannot be sent.
+        Raises NotAnEvent, MatchFailed; MalformedRequest where the app's own headers cannot be sent.
         """
         body = message.data
         if self._raw:
@@ -187,6 +187,12 @@ def judge(answer: AppResponse) -> Outcome:
 def is_raw(spec: SubscriptionSpec) -> bool:
     """Whether the subscriber wants events made from raw payloads."""
     return spec.metadata.get("rawPayload", "") in gobool.TRUE
+
+
+def says_what_it_takes(spec: SubscriptionSpec) -> bool:
+    """Whether `rawPayload` is a word for yes or no, or absent. If not, no event can be made for the subscription."""
+    word = spec.metadata.get("rawPayload", "")
+    return not word or word in gobool.TRUE or word in gobool.FALSE
 
 
 def _status(body: bytes) -> str:

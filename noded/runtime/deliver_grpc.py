@@ -22,6 +22,7 @@ from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliver import DELIVERY_SECONDS, PLACE_SECONDS, is_raw
 from noded.runtime.deliveries import Deliveries, run
 from noded.runtime.events import Event, NotAnEvent
+from noded.runtime.match import MatchFailed
 from noded.runtime.reception import concluded, judged
 from noded.runtime.routes import Routes
 from noded.runtime.topic_event import binary_event, is_binary, topic_event
@@ -100,9 +101,8 @@ class GrpcSubscription:
                 self._reception.came_to(DROP, SUCCESS if path is None else DROP, self._reception.time.now)
                 return Outcome.DROPPED
             request = self._request(message, data, path.decode())
-        except NotAnEvent:
-            self._reception.came_to(DROP, DROP, self._reception.time.now)
-            return Outcome.DROPPED
+        except (NotAnEvent, MatchFailed):
+            return Outcome.UNFIT
         self._usage.delivered += 1
         metadata = (*self._metadata, *event.trace_headers(), *events.metadata_headers(message.metadata))
         payload = request.SerializeToString()

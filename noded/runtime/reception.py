@@ -16,6 +16,7 @@ _COUNTED: Final[Mapping[Outcome, tuple[str, str]]] = {
     Outcome.FAILED: (RETRY, RETRY),
 }
 """{what became of an event: its process_status and status}"""
+_UNDELIVERED: Final = frozenset({Outcome.FAILED, Outcome.UNFIT})
 
 
 def judged(reception: Reception, outcome: Outcome, since: float, *, gone: bool = False) -> None:
@@ -34,9 +35,11 @@ def http_answered(reception: Reception, outcome: Outcome, status: int, sizes: tu
 
 
 def concluded(reception: Reception, outcome: Outcome, verdict: Verdict) -> None:
-    """Count a failed event once more as it goes to the dead letter topic, as daprd does."""
-    if outcome is Outcome.FAILED and verdict is Verdict.ACK:
+    """Count a failed event once more as it goes to the dead letter topic, as daprd does; an unfit one wherever."""
+    if outcome in _UNDELIVERED and verdict is Verdict.ACK:
         reception.came_to(DROP, DROP, reception.time.now)
+    elif outcome is Outcome.UNFIT:
+        reception.came_to(RETRY, RETRY, reception.time.now)
 
 
 def batch_judged(reception: Reception, outcome: Outcome, verdict: Verdict) -> None:

@@ -60,7 +60,7 @@ class Routes:
     def choose(self, event: Event, message: Message, body: bytes) -> bytes | None:
         """The target for an event that the app would be sent as `body`, or None when no rule matches.
 
-        A rule that fails on an event ends the search, as in daprd: the event has no route.
+        Raises MatchFailed: a rule fails on the event, which ends the search, as in daprd.
         """
         if not self._rules:
             return self._default
@@ -71,7 +71,7 @@ class Routes:
                     return where
         except (MatchFailed, ValueError, RecursionError) as error:
             self._note(error)
-            return None
+            raise MatchFailed(str(error)) from None
         return self._default
 
     def _read(self, event: Event, message: Message, body: bytes) -> Mapping[str, Any]:

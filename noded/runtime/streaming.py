@@ -29,7 +29,7 @@ from noded.proto.pubsub_pb2 import (
 from noded.runtime import events
 from noded.runtime.consumer import MAX_IN_FLIGHT
 from noded.runtime.dead_letter import Outcome, conclude
-from noded.runtime.deliver import is_raw
+from noded.runtime.deliver import is_raw, says_what_it_takes
 from noded.runtime.deliveries import run
 from noded.runtime.events import NotAnEvent
 from noded.runtime.reception import concluded, judged
@@ -88,8 +88,8 @@ class StreamSubscription:
     """A topic's consumer at the broker, for one stream."""
 
     __slots__ = (
-        "_binding", "_deliveries", "_held", "_outbox", "_raw", "_reception", "_sending", "_spec", "_stream", "_usage",
-        "closed",
+        "_binding", "_deliveries", "_fit", "_held", "_outbox", "_raw", "_reception", "_sending", "_spec", "_stream",
+        "_usage", "closed",
     )  # fmt: skip
 
     pausable: ClassVar[bool] = False
@@ -100,6 +100,7 @@ class StreamSubscription:
         self._spec = spec
         self._stream = stream
         self._raw = is_raw(spec)
+        self._fit = says_what_it_takes(spec)
         self._deliveries = app.subscriptions.deliveries
         self._usage = app.tenant.usage
         self._reception = Reception(app.tenant.usage, spec.pubsub_name, spec.topic)
@@ -150,7 +151,11 @@ class StreamSubscription:
         try:
             while self._outbox:
                 delivery = self._outbox.popleft()
-                request = self._event(delivery)
+                try:
+                    request = self._event(delivery)
+                except NotAnEvent:
+                    self._settle(delivery, Outcome.UNFIT)
+                    continue
                 if request is None:
                     self._reception.came_to(DROP, DROP, self._reception.time.now)
                     self._settle(delivery, Outcome.DROPPED)
@@ -162,18 +167,18 @@ class StreamSubscription:
             self._sending = False
 
     def _event(self, delivery: Delivery) -> TopicEventRequest | None:
+        """What the client is to be sent; None: it is past its time. Raises NotAnEvent."""
         message, spec = delivery.message, self._spec
-        try:
-            if is_binary(message) and not self._raw:
-                return binary_event(message, spec.topic, spec.pubsub_name)
-            data = message.data
-            if self._raw:
-                data, _ = events.wrap_raw(message, spec.topic, spec.pubsub_name)
-            elif events.read(message).has_expired(time.time()):
-                return None
-            return topic_event(data, spec.topic, spec.pubsub_name, PATH)
-        except NotAnEvent:
+        if not self._fit:
+            raise NotAnEvent("rawPayload of the subscription says neither yes nor no")
+        if is_binary(message) and not self._raw:
+            return binary_event(message, spec.topic, spec.pubsub_name)
+        data = message.data
+        if self._raw:
+            data, _ = events.wrap_raw(message, spec.topic, spec.pubsub_name)
+        elif events.read(message).has_expired(time.time()):
             return None
+        return topic_event(data, spec.topic, spec.pubsub_name, PATH)
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         run(self._conclude(delivery, outcome))

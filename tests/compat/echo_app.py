@@ -100,11 +100,19 @@ SUBSCRIPTIONS += [
         "metadata": {"rawPayload": "perhaps"},
         "deadLetterTopic": "dead",
     },
+    {
+        **PLAIN,
+        "topic": "misruled",
+        "routes": {"rules": [{"match": "event.missing == 1", "path": "/events/red"}], "default": "/events/other"},
+        "deadLetterTopic": "dead",
+    },
     {**PLAIN, "topic": "overridden", "route": "/events/programmatic"},
     {**PLAIN, "topic": "twice", "route": "/events/first"},
     {**PLAIN, "topic": "twice", "route": "/events/second"},
     {**PLAIN, "topic": "routeless"},
 ]
+OPENED = {str(each["topic"]) for each in SUBSCRIPTIONS if "route" in each or "routes" in each}
+"""The topics of them that a runtime subscribes to."""
 ANSWERS = {
     "none": (200, b'{"statuses":[]}'),
     "text": (200, b"fine"),

@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.compat.echo_app import SUBSCRIPTIONS
+from tests.compat.echo_app import OPENED
 from tests.compat.wire import UnixConnection
 from tests.daemon_process import end, running_daemon, wait_for_socket
 
@@ -151,18 +151,19 @@ def echo_app() -> Iterator[int]:
 
 
 def wait_until_ready(runtime: Runtime) -> None:
-    """Return once every subscription of the app is in the runtime's metadata."""
+    """Return once every subscription that the app asks for is in the runtime's metadata."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if len(subscriptions(runtime)) >= len(SUBSCRIPTIONS):
+        if programmatic(runtime) >= OPENED:
             return
         time.sleep(0.05)
-    raise RuntimeError(f"{runtime.name} subscribed only to {subscriptions(runtime)}")
+    raise RuntimeError(f"{runtime.name} subscribed only to {programmatic(runtime)}")
 
 
-def subscriptions(runtime: Runtime) -> list[object]:
+def programmatic(runtime: Runtime) -> set[str]:
+    """The topics that the app's own subscriptions are open for."""
     connection = UnixConnection(runtime.http_socket)
     connection.request("GET", "/v1.0/metadata")
-    found: list[object] = json.load(connection.getresponse()).get("subscriptions", [])
+    listed = json.load(connection.getresponse()).get("subscriptions", [])
     connection.close()
-    return found
+    return {each["topic"] for each in listed if each["type"] == "PROGRAMMATIC"}

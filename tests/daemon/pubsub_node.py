@@ -25,9 +25,11 @@ from noded.host import Host, run
 from noded.lanes import in_trio
 from noded.node import Node
 from noded.runtime.subscriptions import Subscriptions
+from tenancy.accounting import TopicUse
 from tenancy.limits import Limits
 from tenancy.namespacing import topic_names
 from tenancy.tenant import Tenants
+from tenancy.use import RETRY
 
 T = TypeVar("T")
 
@@ -223,6 +225,13 @@ async def idle(member: Member) -> None:
     """Wait until everything the app was sent is settled and nothing waits for it."""
     used = member.app.tenant.gate.app.used
     await eventually(lambda: not used["queued_messages"] and not member.subscriptions.deliveries.count)
+
+
+def retried(member: Member) -> int:
+    """How often a message of the app's was counted as going back to the broker."""
+    usage = member.app.tenant.usage
+    one = usage.received.cell(TopicUse("pubsub", "orders", (RETRY, RETRY))).count
+    return one + usage.bulk_events.cell(TopicUse("pubsub", "orders", (RETRY.upper(),))).count
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

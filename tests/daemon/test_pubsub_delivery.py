@@ -1,11 +1,12 @@
 """Events to HTTP apps: what an app is sent, and what its answers mean."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from noded.runtime.events import NO_TRACE
-from tests.daemon.pubsub_node import ORDERS, Answer, PubSubNode, idle, with_node
+from tests.daemon.pubsub_node import ORDERS, Answer, PubSubNode, eventually, idle, retried, with_node
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 DEAD: dict[str, object] = {"pubsubname": "pubsub", "topic": "dead", "route": "/dead"}
@@ -181,25 +182,67 @@ def test_an_event_that_cannot_be_dead_lettered_comes_again(tmp_path: Path) -> No
     with_node(tmp_path, scenario)
 
 
+EXPIRED = b'{"id":"old","expiration":"2001-01-01T00:00:00Z"}'
+NO_EVENTS = (b"no event", b'["no","event"]')
+RAW = {"rawPayload": "true"}
+UNDECIDED = {"metadata": {"rawPayload": "perhaps"}}
+BULK = {"bulkSubscribe": {"enabled": True, "maxMessagesCount": 1}}
+
+
 @pytest.mark.parametrize(
-    "data", [b'{"id":"old","expiration":"2001-01-01T00:00:00Z"}', b"no event", b'["no","event"]'], ids=repr
+    ("more", "data"),
+    [({}, EXPIRED), *(({}, data) for data in NO_EVENTS), (UNDECIDED, b"{}"), ({**UNDECIDED, **BULK}, b"{}")],
+    ids=repr,
 )
-@pytest.mark.parametrize("dead_letter_topic", ["", "dead"], ids=["", "dead letters"])
-def test_what_can_never_be_delivered_never_reaches_the_app(tmp_path: Path, data: bytes, dead_letter_topic: str) -> None:
-    """Expired events and bytes that are no event are dead-lettered where that is configured, else dropped."""
+def test_what_can_never_be_delivered_is_a_dead_letter(tmp_path: Path, more: Mapping[str, object], data: bytes) -> None:
+    """Expired events, bytes that are no event, and all that comes where `rawPayload` says neither yes nor no."""
 
     async def scenario(node: PubSubNode) -> None:
-        app = await node.attach("app", {**ORDERS, "deadLetterTopic": dead_letter_topic})
-        letters = await node.attach("letters", {**DEAD, "metadata": {"rawPayload": "true"}})
+        app = await node.attach("app", {**ORDERS, "deadLetterTopic": "dead", **more})
+        letters = await node.attach("letters", {**DEAD, "metadata": RAW})
         await app.subscribed()
         await letters.subscribed()
-        await app.publish("orders", data, metadata={"rawPayload": "true"})
+        await app.publish("orders", data, metadata=RAW)
+        await letters.server.wait_for(1)
         await idle(app)
-        await letters.publish("dead", b"end", metadata={"rawPayload": "true"})
-        dead = await letters.server.wait_for(2 if dead_letter_topic else 1)
 
         assert app.server.events == []
-        assert len(dead) == (2 if dead_letter_topic else 1)
+
+    with_node(tmp_path, scenario)
+
+
+def test_an_expired_event_is_dropped(tmp_path: Path) -> None:
+    """Without a dead letter topic it is done with."""
+
+    async def scenario(node: PubSubNode) -> None:
+        app = await node.attach("app", ORDERS)
+        await app.subscribed()
+        await app.publish("orders", EXPIRED, metadata=RAW)
+        await idle(app)
+
+        assert app.server.events == []
+
+    with_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("more", "data"),
+    [*(({}, data) for data in NO_EVENTS), (BULK, b"no event"), (UNDECIDED, b"{}"), ({**UNDECIDED, **BULK}, b"{}")],
+    ids=repr,
+)
+def test_what_no_event_can_be_made_of_goes_back_to_the_broker(
+    tmp_path: Path, more: Mapping[str, object], data: bytes
+) -> None:
+    """Without a dead letter topic it comes again, as an event does that the app refuses; the app never sees it."""
+
+    async def scenario(node: PubSubNode) -> None:
+        app = await node.attach("app", {**ORDERS, **more})
+        await app.subscribed()
+        await app.publish("orders", data, metadata=RAW)
+        await eventually(lambda: retried(app) >= 2)
+
+        assert app.server.events == []
+        assert app.app.tenant.gate.app.used["queued_messages"] == 1
 
     with_node(tmp_path, scenario)
 

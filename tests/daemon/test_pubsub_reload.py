@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tenancy.limits import Limits
-from tests.compat.echo_app import SUBSCRIPTIONS
-from tests.compat.runtimes import APP_ID, APP_RESOURCE, Runtime, echo_app
+from tests.compat.echo_app import OPENED
+from tests.compat.runtimes import APP_ID, APP_RESOURCE, Runtime, echo_app, programmatic
 from tests.compat.wire import UnixConnection
 from tests.daemon.pubsub_node import ORDERS, Answer, PubSubNode, idle, with_node
 from tests.daemon_process import Daemon, running_daemon, write_resources
@@ -68,11 +68,7 @@ class Node:
         connection.close()
 
     def subscribed(self) -> bool:
-        connection = UnixConnection(self.runtime.http_socket)
-        connection.request("GET", "/v1.0/metadata")
-        count = len(json.load(connection.getresponse()).get("subscriptions", []))
-        connection.close()
-        return count >= len(SUBSCRIPTIONS)
+        return programmatic(self.runtime) >= OPENED
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ import pytest
 from components.contract import Message
 from noded.config.records import RouteRule
 from noded.runtime import events
-from noded.runtime.match import BadMatch, check_match
+from noded.runtime.match import BadMatch, MatchFailed, check_match
 from noded.runtime.match_cost import MAX_CHARACTERS, cost_of
 from noded.runtime.routes import MAX_EVENT_BYTES, MAX_RULES, Routes
-from tests.daemon.pubsub_node import PubSubNode, idle, with_node
+from tests.daemon.pubsub_node import PubSubNode, eventually, idle, retried, with_node
 
 DEAD: Mapping[str, object] = {"pubsubname": "pubsub", "topic": "dead", "route": "/dead"}
 
@@ -107,7 +108,8 @@ def test_the_first_rule_that_matches_wins() -> None:
 )
 def test_an_expression_that_fails(match: str) -> None:
     """An error, or a value that is no truth value, ends the search: later rules and the default are not tried."""
-    assert chosen([(match, "/yes"), ("", "/default")], EVENT) is None
+    with pytest.raises(MatchFailed):
+        chosen([(match, "/yes"), ("", "/default")], EVENT)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,8 @@ def test_a_large_event_is_not_decoded_for_its_attributes() -> None:
     large = {"type": "a", "data": "x" * (MAX_EVENT_BYTES + 1)}
 
     assert chosen([('event.type == "a"', "/a")], large) == b"/a"
-    assert chosen([('event.data == "a"', "/a"), ("", "/other")], large) is None
+    with pytest.raises(MatchFailed, match="larger than"):
+        chosen([('event.data == "a"', "/a"), ("", "/other")], large)
 
 
 def test_heavy_rules_take_smaller_events() -> None:
@@ -200,7 +203,8 @@ def test_heavy_rules_take_smaller_events() -> None:
     heavy = [(f"event.data == {'y' * 900!r}", "/a")] * 2
 
     assert chosen([("event.data == 'y'", "/a"), ("", "/other")], event) == b"/other"
-    assert chosen([*heavy, ("", "/other")], event) is None
+    with pytest.raises(MatchFailed, match="larger than"):
+        chosen([*heavy, ("", "/other")], event)
     assert len(heavy[0][0]) < MAX_CHARACTERS
 
 
@@ -209,7 +213,8 @@ def test_deep_data_is_no_danger(depth: int) -> None:
     """Data nested beyond what a decoder takes is an event that the rule fails on, or one that it can read."""
     event = b'{"type":"a","data":%b1%b}' % (b"[" * depth, b"]" * depth)
 
-    assert chosen([("event.data == 1.0", "/yes"), ("", "/no")], event) in {b"/no", None}
+    with suppress(MatchFailed):
+        assert chosen([("event.data == 1.0", "/yes"), ("", "/no")], event) == b"/no"
 
 
 def test_attributes_in_metadata() -> None:
@@ -286,12 +291,28 @@ def test_an_event_without_a_route_or_a_dead_letter_topic(tmp_path: Path) -> None
     """It is acknowledged: it holds no room and does not come again."""
 
     async def scenario(node: PubSubNode) -> None:
-        app = await node.attach("app", routed(("false", "/never"), ("event.missing == 1", "/never")))
+        app = await node.attach("app", routed(("false", "/never"), ('event.type == "x"', "/never")))
         await app.subscribed()
         await app.publish("orders", b"1")
         await idle(app)
 
         assert app.server.events == []
+
+    with_node(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("more", [{}, {"bulkSubscribe": {"enabled": True, "maxMessagesCount": 1}}], ids=["one", "bulk"])
+def test_an_event_that_a_rule_fails_on(tmp_path: Path, more: Mapping[str, object]) -> None:
+    """Without a dead letter topic it goes back to the broker as any failure does, and comes again."""
+
+    async def scenario(node: PubSubNode) -> None:
+        app = await node.attach("app", {**routed(("event.missing == 1", "/never")), **more})
+        await app.subscribed()
+        await app.publish("orders", b"1")
+        await eventually(lambda: retried(app) >= 2)
+
+        assert app.server.events == []
+        assert app.app.tenant.gate.app.used["queued_messages"] == 1
 
     with_node(tmp_path, scenario)
 
@@ -333,6 +354,7 @@ def test_a_rule_that_fails_is_told_once(caplog: pytest.LogCaptureFixture) -> Non
 
     with caplog.at_level(logging.WARNING, "noded.subscriptions"):
         for _ in range(3):
-            routes.choose(events.read(message), message, message.data)
+            with pytest.raises(MatchFailed):
+                routes.choose(events.read(message), message, message.data)
 
     assert len(caplog.records) == 1

@@ -164,10 +164,16 @@ def test_what_fails_goes_to_the_dead_letter_topic(tmp_path: Path, status: int) -
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"expiration":"2001-01-01T00:00:00Z"}', b"none", b'{"data_base64":"?"}', b'{"n":1%b}' % (b"0" * 400)]
+    ("data", "held"),
+    [
+        (b'{"expiration":"2001-01-01T00:00:00Z"}', 1),
+        (b"none", 2),
+        (b'{"data_base64":"?"}', 2),
+        (b'{"n":1%b}' % (b"0" * 400), 2),
+    ],
 )
-def test_what_is_no_live_event_is_not_sent(tmp_path: Path, data: bytes) -> None:
-    """Expired events and bytes that are none are dropped, and the next is sent."""
+def test_what_is_no_live_event_is_not_sent(tmp_path: Path, data: bytes, held: int) -> None:
+    """Expired events are dropped, bytes that are none go back to the broker; the next is sent."""
 
     async def scenario(node: PubSubNode) -> None:
         app = await node.attach("app")
@@ -176,7 +182,21 @@ def test_what_is_no_live_event_is_not_sent(tmp_path: Path, data: bytes) -> None:
             await app.publish("orders", body, metadata={"rawPayload": "true"})
 
         assert [event.id for event in client.events] == ["next"]
-        assert app.app.tenant.gate.app.used["queued_messages"] == 1
+        assert app.app.tenant.gate.app.used["queued_messages"] == held
+
+    with_node(tmp_path, scenario)
+
+
+def test_a_stream_that_says_neither_raw_nor_not(tmp_path: Path) -> None:
+    """Where `rawPayload` is no word for yes or no it is accepted, and every event is a dead letter."""
+
+    async def scenario(node: PubSubNode) -> None:
+        app = await node.attach("app")
+        client = Client(app).ask(metadata={"rawPayload": "perhaps"}, dead_letter_topic="dead")
+        letters = Client(app).ask("dead")
+        await app.publish("orders", b"7")
+
+        assert (client.events, [event.data for event in letters.events]) == ([], [b"7"])
 
     with_node(tmp_path, scenario)
 
