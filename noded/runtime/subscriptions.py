@@ -73,8 +73,8 @@ class Subscriptions:
         """Replace the declared ones. What did not change goes on; what changed opens before the old closes."""
         self._declared = tuple(declared)
         self._reconcile()
-        if self._nursery is not None and not self._asked:
-            self._nursery.start_soon(self._discover)
+        if self._nursery is not None and self._may_ask.is_set() and not self._asked:
+            self._nursery.start_soon(self._discover)  # there was no broker; before that, the first task will see it
 
     def close(self) -> None:
         """End every subscription and the task. Idempotent."""
@@ -117,7 +117,9 @@ class Subscriptions:
     async def _discover(self) -> None:
         """Ask the app for its topics until it answers. An app without a channel has streams only."""
         await self._may_ask.wait()
-        if self._asked or not self._app.pubsub:
+        if self._asked:
+            return
+        if not self._app.pubsub:
             self._tried.set()
             return
         self._asked = True

@@ -1,6 +1,7 @@
 """An app's life at a real daemon: found, asked, well and unwell, restarted; nothing of its events is lost."""
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 
 from tests.compat.wire import UnixConnection
 from tests.daemon.lifecycle_app import LifecycleApp
-from tests.daemon_process import Daemon, running_daemon
+from tests.daemon_process import Daemon, running_daemon, wait_for_socket, write_resources
 from tests.daprd.sidecar_process import Reply
 
 PUBSUB = """
@@ -33,6 +34,11 @@ spec: {channel: {address: "127.0.0.1:%d"}, %s}
 apiVersion: noded.io/v1alpha1
 kind: App
 metadata: {name: other}
+"""
+NEWCOMER = """
+apiVersion: noded.io/v1alpha1
+kind: App
+metadata: {name: newcomer}
 """
 PROBED = (
     "enableAppHealthCheck: true, appHealthProbeInterval: 200ms, appHealthProbeTimeout: 200ms, appHealthThreshold: 2"
@@ -116,6 +122,24 @@ def test_an_app_is_ready_once_it_is_subscribed_for() -> None:
             publish(daemon, "declared", 2)
 
             app.wait_until(lambda: app.events("/orders") == [1] and app.events("/declared") == [2])
+
+
+def test_a_reload_before_an_app_listens_does_not_make_it_ready_early() -> None:
+    """It is still asked once, and ready when that is answered."""
+    with LifecycleApp(topics=[ORDERS]) as away:
+        pass
+    with attached(away, "") as daemon:
+        write_resources(daemon.root, {"b.yaml": NEWCOMER})
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for_socket(daemon.process, daemon.http_socket("newcomer"), daemon.log)
+        away.may_subscribe.clear()
+        with away as app:
+            app.wait_until(lambda: "/dapr/subscribe" in app.paths())
+            assert ask(daemon, "GET", "/v1.0/healthz").status == 500
+            app.may_subscribe.set()
+            until(lambda: ask(daemon, "GET", "/v1.0/healthz").status == 204)
+
+            assert app.paths() == ["/dapr/config", "/dapr/subscribe"]
 
 
 def test_disabled_init_endpoints_are_not_asked() -> None:
