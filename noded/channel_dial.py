@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from noded.config.records import AppProtocol, ChannelSpec
+from noded.config.values import is_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def parse_address(text: str) -> Address:
             raise ValueError(f"channel address {text!r}: a Unix socket's path must be absolute")
         return Address("/" + path.lstrip("/"))
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not is_host(host) or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"channel address {text!r}: give host:port or unix:/path")
     return Address(None, host.strip("[]"), int(port))
 

@@ -167,6 +167,14 @@ def parse_address(text: str) -> str:
             raise ValueError("names a socket by no absolute path")
         return parse_text(text)
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not _INTEGER.fullmatch(port) or not 0 < int(port) <= 65535:
+    if not colon or not is_host(host) or not _INTEGER.fullmatch(port) or not 0 < int(port) <= 65535:
         raise ValueError("is not an address")
     return parse_text(text)
+
+
+def is_host(text: str) -> bool:
+    """Whether a host may be called so: looking up another (an empty label, one of over 63 letters) is no OSError."""
+    try:
+        return bool(text.encode("idna"))
+    except UnicodeError:
+        return False

@@ -405,7 +405,21 @@ def test_addresses(text: str, address: Address, host: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "80", ":80", "h:", "h:0", "h:65536", "h:x", "unix:", "unix:a.sock", "/run/a.sock"]
+    "text",
+    [
+        "",
+        "80",
+        ":80",
+        "h:",
+        "h:0",
+        "h:65536",
+        "h:x",
+        "a..b:80",
+        f"{'h' * 64}:80",
+        "unix:",
+        "unix:a.sock",
+        "/run/a.sock",
+    ],
 )
 def test_what_is_no_address_is_said(text: str) -> None:
     """An address that is none is refused when the channel is made, and quoted."""
