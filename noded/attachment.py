@@ -4,6 +4,7 @@ Made in order, undone in reverse: its sockets are the last thing made and the fi
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -28,6 +29,8 @@ from noded.sockets import BACKLOG
 
 CHANNEL_SECONDS = 0.1
 """Between two tries to reach an app that is not up yet (daprd waits as long)."""
+DIAL_SECONDS = 5.0
+"""For one try: a host that answers nothing keeps the kernel trying for minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +160,10 @@ class Closable(Protocol):
 async def _dial_patiently(address: Address) -> None:
     """Dial the app until it listens."""
     while True:
-        try:
+        with suppress(OSError), trio.move_on_after(DIAL_SECONDS):
             await _dial(address)
-        except OSError:
-            await trio.sleep(CHANNEL_SECONDS)
-        else:
             return
+        await trio.sleep(CHANNEL_SECONDS)
 
 
 async def _dial(address: Address) -> None:
