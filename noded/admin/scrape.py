@@ -2,9 +2,10 @@
 
 import gzip
 import logging
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import TYPE_CHECKING
+from threading import BoundedSemaphore, Thread
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from prometheus_client import CollectorRegistry
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("noded.metrics")
 
-READ_SECONDS = 10.0
+READ_SECONDS: Final = 10.0
 """For a scraper to send its request; scrapers' own timeouts are about as long."""
+SCRAPERS: Final = 16
+"""Connections at one moment, each a thread; whoever comes then is hung up on."""
 
 
 async def serve_metrics(daemon: "Daemon", address: str, port: int, sidecar_namespace: str | None = None) -> None:
@@ -29,12 +32,45 @@ async def serve_metrics(daemon: "Daemon", address: str, port: int, sidecar_names
     """
     registry = registry_of(daemon, sidecar_namespace)
     try:
-        server = ThreadingHTTPServer((address, port), _handler(registry))
+        server = ScrapeServer((address, port), registry)
     except OSError as error:
         raise OSError(error.errno, f"failed to listen on {address}:{port}: {error.strerror}") from error
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     log.info("metrics server listening on %s:%d", address, port)
     await trio.sleep_forever()
+
+
+class ScrapeServer(ThreadingHTTPServer):
+    """Serves a few scrapers at one moment; the others come again."""
+
+    def __init__(self, address: tuple[str, int], registry: CollectorRegistry) -> None:
+        """Listen. Raises OSError."""
+        self._places = BoundedSemaphore(SCRAPERS)
+        super().__init__(address, _handler(registry))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own, if there is one left."""
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Be that thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what failed; that a scraper left early is nothing to tell."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("a scrape failed", exc_info=error)
 
 
 def _handler(registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
