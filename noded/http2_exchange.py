@@ -1,4 +1,4 @@
-"""One HTTP request on an HTTP/2 stream, and its answer; frames go by the connection's codec. No IO. Source: RFC 9113."""
+"""One HTTP request on an HTTP/2 stream, and its answer, which leaves as the codec's frames. Source: RFC 9113."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

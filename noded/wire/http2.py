@@ -1,8 +1,9 @@
 """HTTP/2 without IO: bytes in, events out; answers in, bytes out. The whole connection, and its control frames.
 
 The path of a frame: `feed` here, then `http2_data` (DATA, windows, faults) or `http2_heads` (header blocks, new
-streams); what goes out is `http2_send`. Single frames are in `http2_frames`, what a peer may cost in `http2_limits`.
-The peer is never trusted: what breaks a rule ends its stream or its connection, and `feed` raises nothing.
+streams); what goes out is `http2_send`, by way of `http2_output`. Single frames are in `http2_frames`, what a peer may
+cost in `http2_limits`. The peer is never trusted: what breaks a rule ends its stream or its connection, and `feed`
+raises nothing.
 
 Source: RFC 9113.
 """
@@ -46,7 +47,8 @@ from noded.wire.http2_frames import (
 )
 from noded.wire.http2_heads import HeadReceiver
 from noded.wire.http2_limits import DEFAULT_LIMITS, Http2Limits
-from noded.wire.http2_send import Http2Events, StreamLimitError
+from noded.wire.http2_output import Http2Events
+from noded.wire.http2_send import StreamLimitError
 
 __all__ = [
     "DEFAULT_LIMITS",

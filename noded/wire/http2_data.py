@@ -13,7 +13,8 @@ from noded.wire.http2_frames import (
     strip_padding,
 )
 from noded.wire.http2_limits import Budget, Http2Limits
-from noded.wire.http2_send import Http2Events, SendingHalf
+from noded.wire.http2_output import Http2Events
+from noded.wire.http2_send import SendingHalf
 from noded.wire.http2_streams import Stream
 
 

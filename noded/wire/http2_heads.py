@@ -22,7 +22,7 @@ from noded.wire.http2_frames import (
     unpack_head,
 )
 from noded.wire.http2_limits import Http2Limits
-from noded.wire.http2_send import Http2Events
+from noded.wire.http2_output import Http2Events
 from noded.wire.http2_streams import Stream
 
 _TOO_LARGE_ANSWER: Final = encode_block(((b":status", b"431"), (b"content-length", b"0")))
