@@ -1,8 +1,9 @@
 """The subscriptions of one app: opened when the app first answers, replaced on reload, closed when it is detached.
 
-The app is bound late: once it listens and is healthy its /dapr/subscribe is asked until something answers (daprd gives
-up after three tries), for as long as the app is attached, and only then are its topics subscribed to, as daprd waits
-for the app. What is published before that is not kept. Without a pub/sub component it is not asked, until there is one.
+The app is bound late: once it listens and is healthy its /dapr/subscribe is asked, and only then are its topics
+subscribed to, as daprd waits for the app. What is published before that is not kept. Any HTTP answer counts; where none
+comes it is asked again, as often as by daprd, then only when it turns healthy or at a reload. Without a pub/sub
+component it is not asked, until there is one.
 """
 
 import logging
@@ -13,7 +14,6 @@ import trio
 
 from noded.app import App, PubSubBinding
 from noded.channel_contract import ChannelError
-from noded.channel_grpc import GrpcChannel
 from noded.config.records import InitEndpoint, SubscriptionSpec
 from noded.lanes import in_trio
 from noded.runtime import subscriptions_grpc
@@ -23,13 +23,12 @@ from noded.runtime.init_endpoints import ANSWER_SECONDS, init_headers
 from noded.runtime.match import BadMatch
 from noded.runtime.subscription import TopicSubscription
 from noded.runtime.subscription_list import Key, Kind, MalformedSubscriptions, Wanted, describe, parse, wanted
+from noded.runtime.subscriptions_grpc import NotListed
 
 log = logging.getLogger("noded.subscriptions")
 
-ASK_SECONDS = (0.1, 1.0)
-"""Between two tries to reach the app: first, doubled each time, and longest (daprd dials every 100 ms)."""
-ASK_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)
-"""After a 404: some frameworks (Express in Dapr's JS SDK) listen before the route is there."""
+ASK_AGAIN_SECONDS = (0.5, 0.75, 1.0)
+"""Before each further try, where no answer came. Source: daprd 1.18 DaprBuiltInInitializationRetries."""
 
 
 class Subscriptions:
@@ -66,15 +65,15 @@ class Subscriptions:
         self.deliveries.pause()
 
     def resume(self) -> None:
-        """The app is healthy: deliver."""
+        """The app is healthy: deliver. One that was asked and did not answer is asked again."""
         self.deliveries.resume()
+        self._ask_if_unasked()
 
     def reload(self, declared: Sequence[SubscriptionSpec]) -> None:
         """Replace the declared ones. What did not change goes on; what changed opens before the old closes."""
         self._declared = tuple(declared)
         self._reconcile()
-        if self._nursery is not None and self._may_ask.is_set() and not self._asked:
-            self._nursery.start_soon(self._discover)  # there was no broker; before that, the first task will see it
+        self._ask_if_unasked()
 
     def close(self) -> None:
         """End every subscription and the task. Idempotent."""
@@ -86,9 +85,20 @@ class Subscriptions:
         self._tried.set()
 
     def listing(self) -> list[dict[str, object]]:
-        """What /v1.0/metadata says: pubsubname, topic, rules, deadLetterTopic, metadata, type."""
-        held = [describe(each.wanted.spec, each.wanted.kind) for each in self._open.values() if each.is_open]
+        """What /v1.0/metadata says: pubsubname, topic, rules, deadLetterTopic, metadata, type.
+
+        What is declared is in it from the start, as with daprd; what the app asks for, once the broker delivers.
+        """
+        held = [describe(want.spec, want.kind) for key, want in self._goal().items() if self._is_listed(key, want)]
         return held + [describe(spec, Kind.STREAMING) for spec in self._streams.values()]
+
+    def _is_listed(self, key: Key, want: Wanted) -> bool:
+        opened = self._open.get(key)
+        return want.kind is Kind.DECLARATIVE or (opened is not None and opened.is_open)
+
+    def _goal(self) -> dict[Key, Wanted]:
+        """What should be open, as far as is known."""
+        return wanted(self._declared, self._answered, self._app.namespace, self._app.app_id)
 
     # Streams, whose lifetime is their call's.
 
@@ -115,7 +125,7 @@ class Subscriptions:
             self.close()
 
     async def _discover(self) -> None:
-        """Ask the app for its topics until it answers. An app without a channel has streams only."""
+        """Ask the app for its topics, and subscribe. An app without a channel has streams only."""
         await self._may_ask.wait()
         if self._asked:
             return
@@ -127,49 +137,42 @@ class Subscriptions:
             log.info("app %s is not asked for its subscriptions: disabled", self._app.tenant.id)
             await self._take(())
             return
-        if self._app.grpc_channel is not None:
-            await self._ask_by_grpc(self._app.grpc_channel)
+        if self._app.grpc_channel is None and self._app.channel is None:
             return
-        if self._app.channel is None:
-            return
-        status = await self._ask()
-        for seconds in ASK_AGAIN_SECONDS:
-            if status != 404:
-                return
+        listed = await self._ask_patiently()
+        self._asked = listed is not None
+        await self._take(listed or ())
+
+    def _ask_if_unasked(self) -> None:
+        """Ask where there was no broker, or no answer. Before `begin` the first task will see to it."""
+        if self._nursery is not None and self._may_ask.is_set() and not self._asked:
+            self._nursery.start_soon(self._discover)
+
+    async def _ask_patiently(self) -> tuple[SubscriptionSpec, ...] | None:
+        """Ask until it answers, as often as daprd does. None: it did not."""
+        problem: Exception | None = None
+        for seconds in (0.0, *ASK_AGAIN_SECONDS):
             await trio.sleep(seconds)
-            status = await self._ask()
-
-    async def _ask(self) -> int:
-        """Ask once it can be reached, and act on what it says. Returns the status."""
-        assert self._app.channel is not None
-        headers = init_headers(self._app)
-        wait, longest = ASK_SECONDS
-        while True:
             try:
-                answer = await in_trio(
-                    ask_http(self._app.tenant.usage, self._app.channel, b"/dapr/subscribe", headers, ANSWER_SECONDS)
-                )
-                break
-            except ChannelError:
-                await trio.sleep(wait)
-                wait = min(wait * 2, longest)
-        await self._take(self._read(answer.status, answer.body))
-        return answer.status
+                return await self._ask()
+            except (ChannelError, NotListed) as error:
+                problem = error
+        log.warning(
+            "app %s: does not say what it subscribes to: %s; it is asked again when it turns healthy, or at a reload",
+            self._app.tenant.id,
+            problem,
+        )
+        return None
 
-    async def _ask_by_grpc(self, channel: GrpcChannel) -> None:
-        """Ask once it can be reached, and act on what it says."""
-        wait, longest = ASK_SECONDS
-        listed: tuple[SubscriptionSpec, ...] | None = None
-        while listed is None:
-            try:
-                listed = await in_trio(subscriptions_grpc.ask(self._app, channel, ANSWER_SECONDS))
-            except MalformedSubscriptions as error:
-                log.warning("app %s: ListTopicSubscriptions: %s", self._app.tenant.id, error)
-                listed = ()
-            if listed is None:
-                await trio.sleep(wait)
-                wait = min(wait * 2, longest)
-        await self._take(listed)
+    async def _ask(self) -> tuple[SubscriptionSpec, ...]:
+        """Ask once. Raises ChannelError, NotListed."""
+        app = self._app
+        if app.grpc_channel is not None:
+            return await in_trio(subscriptions_grpc.ask(app, app.grpc_channel, ANSWER_SECONDS))
+        assert app.channel is not None, "only an app with a channel is asked"
+        asking = ask_http(app.tenant.usage, app.channel, b"/dapr/subscribe", init_headers(app), ANSWER_SECONDS)
+        answer = await in_trio(asking)
+        return self._read(answer.status, answer.body)
 
     async def _take(self, answered: tuple[SubscriptionSpec, ...]) -> None:
         """Subscribe to what the app wants and what is declared for it. Returns when each was tried."""
@@ -194,13 +197,12 @@ class Subscriptions:
         """Open what should be open and is not; close the rest."""
         if self._nursery is None or not self._app_answered:
             return
-        app = self._app
-        goal = wanted(self._declared, self._answered, app.namespace, app.app_id)
+        goal = self._goal()
         for key in [key for key in self._open if key not in goal]:
             self._open.pop(key).close()
         for key, want in goal.items():
             current = self._open.get(key)
-            if current is None or current.wanted != want or not current.is_bound_as(app.pubsub.get(key[0])):
+            if current is None or current.wanted != want or not current.is_bound_as(self._app.pubsub.get(key[0])):
                 self._replace(key, want, current)
 
     def _replace(self, key: Key, want: Wanted, current: TopicSubscription | None) -> None:

@@ -13,37 +13,32 @@ from noded.config.records import BulkSubscribe, RouteRule, SubscriptionSpec
 from noded.errors import Grpc
 from noded.proto.appcallback_pb2 import BulkSubscribeConfig, ListTopicSubscriptionsResponse, TopicSubscription
 from noded.runtime.asked import ask_grpc
-from noded.runtime.subscription_list import MalformedSubscriptions
 
 LIST_TOPIC_SUBSCRIPTIONS: Final = b"/dapr.proto.runtime.v1.AppCallback/ListTopicSubscriptions"
-_NOT_THERE: Final = (Grpc.UNAVAILABLE, Grpc.DEADLINE_EXCEEDED)
 
 
-async def ask(app: App, channel: GrpcChannel, timeout_seconds: float) -> tuple[SubscriptionSpec, ...] | None:
-    """Ask the app once; None: it did not answer, so ask again. Awaits a Completion only.
+class NotListed(Exception):
+    """The app did not answer, or with an error, or with bytes that are no such answer: ask again."""
 
-    Raises MalformedSubscriptions: it answered with an error, or with bytes that are no such answer.
-    """
+
+async def ask(app: App, channel: GrpcChannel, timeout_seconds: float) -> tuple[SubscriptionSpec, ...]:
+    """Ask the app once. Awaits a Completion only. Raises NotListed."""
     token = app.spec.app_token
     metadata = ((b"dapr-api-token", token.encode()),) if token else ()
-    answer = await ask_grpc(app.tenant.usage, channel, LIST_TOPIC_SUBSCRIPTIONS, metadata, timeout_seconds)
-    return None if answer.status.code in _NOT_THERE else read(answer)
+    return read(await ask_grpc(app.tenant.usage, channel, LIST_TOPIC_SUBSCRIPTIONS, metadata, timeout_seconds))
 
 
 def read(answer: GrpcAnswer) -> tuple[SubscriptionSpec, ...]:
-    """Read an answer; UNIMPLEMENTED says that there are none.
-
-    Raises MalformedSubscriptions.
-    """
+    """Read an answer; UNIMPLEMENTED says that there are none. Raises NotListed."""
     status = answer.status
     if status.code == Grpc.UNIMPLEMENTED:
         return ()
     if status.code != Grpc.OK:
-        raise MalformedSubscriptions(f"the app answered status {status.code}: {status.message}")
+        raise NotListed(f"the app answered status {status.code}: {status.message}")
     try:
         listed = ListTopicSubscriptionsResponse.FromString(answer.message)
     except DecodeError as error:
-        raise MalformedSubscriptions(str(error)) from None
+        raise NotListed(str(error)) from None
     return tuple(_spec(each) for each in listed.subscriptions)
 
 

@@ -81,7 +81,10 @@ class EventApp:
 
     socket: Path
     topics: Sequence[Mapping[str, object]] | None
-    """What /dapr/subscribe answers; None: 404."""
+    """What /dapr/subscribe answers; None: `refusal`."""
+    refusal: int = 404
+    mute: bool = False
+    """Closes the connection instead of answering /dapr/subscribe."""
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     """{path: answers in turn, the last one for ever}; other paths are answered with an empty 200."""
     events: list[Event] = field(default_factory=list)
@@ -137,7 +140,9 @@ class EventApp:
         changed.set()
         if path == "/dapr/subscribe":
             self.asked += 1
-            return Answer(404) if self.topics is None else Answer(body=json.dumps(self.topics).encode())
+            if self.mute or self.topics is None:
+                return Answer(self.refusal, dies=self.mute)
+            return Answer(body=json.dumps(self.topics).encode())
         self.events.append(Event(path, headers, body))
         answers = self.answers.get(path, [Answer()])
         return answers.pop(0) if len(answers) > 1 else answers[0]
@@ -156,8 +161,8 @@ class Member:
         await in_trio(publish(self.app, Publication("pubsub", topic, body, "application/json", **more)))
 
     async def subscribed(self, count: int = 1) -> None:
-        """Wait until so many subscriptions are open."""
-        await eventually(lambda: len(self.subscriptions.listing()) >= count)
+        """Wait until so many subscriptions are open, and the app was asked."""
+        await eventually(lambda: self.app.tenant.gate.app.used["subscriptions"] >= count)
 
 
 class PubSubNode:
@@ -183,8 +188,10 @@ class PubSubNode:
         answers: Mapping[str, list[Answer]] | None = None,
         listening: bool = True,
         app_token: str | None = None,
+        refusal: int = 404,
+        mute: bool = False,
     ) -> Member:
-        """Attach an app that answers /dapr/subscribe with `topics`, or 404 without any."""
+        """Attach an app that answers /dapr/subscribe with `topics`, or `refusal` without any."""
         socket = self._root / f"{namespace}.{app_id}"
         channel = HttpChannel(ChannelSpec(f"unix:{socket}"), self.host.loop)
         spec = AppSpec(app_id, namespace, ChannelSpec(f"unix:{socket}"), app_token=app_token)
@@ -192,7 +199,8 @@ class PubSubNode:
         names = topic_names(namespace, app_id)
         app.pubsub["pubsub"] = PubSubBinding("pubsub", self.broker, names, topic_scopes(scopes or {}, app_id))
         app.subscriptions = subscriptions = Subscriptions(app)
-        member = Member(app, EventApp(socket, list(topics) or None, dict(answers or {})), subscriptions)
+        server = EventApp(socket, list(topics) or None, refusal, mute, dict(answers or {}))
+        member = Member(app, server, subscriptions)
         self.members.append(member)
         if listening:
             await member.server.listen(self.host)

@@ -89,7 +89,7 @@ def test_a_probed_app_is_asked_once_it_is_healthy_and_in_daprds_order() -> None:
     with LifecycleApp(topics=[ORDERS], health=503) as app, attached(app) as daemon:
         app.wait_probed()
         assert app.paths() == ["/healthz"]
-        assert (invoke(daemon).status, subscribed(daemon)) == (500, [])
+        assert (invoke(daemon).status, subscribed(daemon)) == (500, ["declared"])
         assert ask(daemon, "GET", "/v1.0/healthz").status == 204
         app.health = 200
         until(lambda: subscribed(daemon) == ["declared", "orders"])
@@ -146,7 +146,8 @@ def test_disabled_init_endpoints_are_not_asked() -> None:
     """What resources declare still counts."""
     with LifecycleApp(topics=[ORDERS]) as app:  # noqa: SIM117 - the app first
         with attached(app, "disableInitEndpoints: [config, subscribe]") as daemon:
-            until(lambda: subscribed(daemon) == ["declared"])
+            until(lambda: ask(daemon, "GET", "/v1.0/healthz").status == 204)
+            assert subscribed(daemon) == ["declared"]
             assert invoke(daemon).status == 200
 
             assert app.paths() == ["/hello"]

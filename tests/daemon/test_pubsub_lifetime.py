@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
 from noded.config.records import RouteRule, SubscriptionSpec
+from noded.runtime import subscriptions
 from tenancy.limits import Limits
 from tests.daemon.pubsub_node import ORDERS, Answer, PubSubNode, eventually, idle, with_node
 
@@ -18,12 +20,13 @@ class TestLifetime:
     """When subscriptions open, change and close."""
 
     def test_an_app_that_comes_up_late_is_asked_when_it_is_there(self, tmp_path: Path) -> None:
-        """Nothing is subscribed to until the app answers; then what it asks for and what is declared both are."""
+        """What is declared is listed; nothing is subscribed to until the app answers, then all it asks for as well."""
 
         async def scenario(node: PubSubNode) -> None:
             app = await node.attach("app", ORDERS, declared=[declared("extra")], listening=False)
             await trio.testing.wait_all_tasks_blocked()
-            assert app.subscriptions.listing() == []
+            assert [each["topic"] for each in app.subscriptions.listing()] == ["extra"]
+            assert app.app.tenant.gate.app.used["subscriptions"] == 0
             await app.server.listen(node.host)
             await app.subscribed(2)
             await app.publish("extra")
@@ -71,14 +74,34 @@ class TestLifetime:
 
         with_node(tmp_path, scenario)
 
-    def test_a_route_that_appears_late_is_found(self, tmp_path: Path) -> None:
-        """An app that first answers 404 is asked again a few times."""
+    @pytest.mark.parametrize("status", [404, 500])
+    def test_any_answer_counts(self, tmp_path: Path, status: int) -> None:
+        """An app that answers without a list wants nothing; what is declared for it is opened, and it is asked once."""
 
         async def scenario(node: PubSubNode) -> None:
-            app = await node.attach("app")
-            await app.server.wait_until(lambda: app.server.asked >= 1)
-            app.server.topics = [ORDERS]
+            app = await node.attach("app", declared=[declared("orders")], refusal=status)
             await app.subscribed()
+            app.subscriptions.reload([declared("other")])
+            app.subscriptions.resume()
+            await app.subscribed()
+
+            assert app.server.asked == 1
+
+        with_node(tmp_path, scenario)
+
+    def test_an_app_that_does_not_answer(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is asked three times more; then what is declared is opened, and it is asked when it is healthy again."""
+        monkeypatch.setattr(subscriptions, "ASK_AGAIN_SECONDS", (0.0, 0.0, 0.0))
+
+        async def scenario(node: PubSubNode) -> None:
+            app = await node.attach("app", ORDERS, declared=[declared("other")], mute=True)
+            await app.subscribed()
+            asked = app.server.asked
+            app.server.mute = False
+            app.subscriptions.resume()
+            await app.subscribed(2)
+
+            assert (asked, app.server.asked) == (1 + len(subscriptions.ASK_AGAIN_SECONDS), asked + 1)
 
         with_node(tmp_path, scenario)
 
@@ -102,10 +125,10 @@ class TestLifetime:
             app = await node.attach("app", declared=[declared("one"), declared("two")], limits=Limits(subscriptions=1))
             await app.subscribed()
             await eventually(lambda: "subscriptions" in app.app.tenant.usage.refusals)
-            assert len(app.subscriptions.listing()) == 1
-            (entry,) = app.subscriptions.listing()
-            app.subscriptions.reload([declared("two" if entry["topic"] == "one" else "one")])
-            await app.subscribed()
+            app.subscriptions.reload([declared("three")])
+            await trio.testing.wait_all_tasks_blocked()
+            await app.publish("three")
+            await app.server.wait_for(1)
             app.subscriptions.close()
 
             assert app.app.tenant.gate.app.used["subscriptions"] == 0
@@ -138,7 +161,7 @@ class TestLifetime:
             app = await node.attach("app", declared=[declared("orders", "/old")], limits=Limits(subscriptions=1))
             await app.subscribed()
             app.subscriptions.reload([declared("orders", "/new")])
-            await app.subscribed()
+            await trio.testing.wait_all_tasks_blocked()
             await app.publish("orders")
             (event,) = await app.server.wait_for(1)
 

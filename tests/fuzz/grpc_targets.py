@@ -9,7 +9,7 @@ from noded.channel_grpc import GrpcAnswer
 from noded.grpc_table import GrpcMethod
 from noded.routes import grpc_table
 from noded.runtime import bulk_grpc, deliver_grpc, subscriptions_grpc
-from noded.runtime.subscription_list import MalformedSubscriptions
+from noded.runtime.subscriptions_grpc import NotListed
 from noded.wire import grpc, grpc_answers
 from noded.wire.grpc import GrpcWireError, MessageReader, MessageTooLarge
 from noded.wire.hpack import encode_block
@@ -180,7 +180,7 @@ def app_messages(raw: bytes) -> None:
     answer = GrpcAnswer(grpc_answers.GrpcStatus(choice % 17 if choice > 64 else 0, "told"), data, (), ())
     deliver_grpc.judge(answer)
     bulk_grpc.judge(answer, ["1", "2"])
-    with contextlib.suppress(MalformedSubscriptions):
+    with contextlib.suppress(NotListed):
         subscriptions_grpc.read(answer)
 
 
