@@ -197,12 +197,17 @@ class HttpChannel:
 
     async def _open_connection(self) -> None:
         """Open one connection, which then joins the pool; on failure tell those who wait for it."""
+        connection = Connection(self)
         try:
             async with asyncio.timeout(self._bounds.connect_seconds):
-                await self._dialer.open(lambda: Connection(self))
+                await self._dialer.open(lambda: connection)
         except OSError as error:
-            self._connecting -= 1
-            self._refused(error)
+            if connection.was_made:  # at the last moment: uvloop closes it, and does not say so
+                connection.close("no connection in time")
+                self.lost(connection)
+            else:
+                self._connecting -= 1
+                self._refused(error)
 
     def _refused(self, error: OSError) -> None:
         """A connection failed, so those who wait fail at once.

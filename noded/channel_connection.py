@@ -68,6 +68,11 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self._writing_paused = False
 
+    @property
+    def was_made(self) -> bool:
+        """Whether it is, or was, open."""
+        return self._transport is not None
+
     # Carrying a request.
 
     def carry(self, exchange: AppExchange) -> None:

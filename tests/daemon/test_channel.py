@@ -426,3 +426,19 @@ def test_what_is_no_address_is_said(text: str) -> None:
     with pytest.raises(ValueError, match="channel address") as refused:
         parse_address(text)
     assert repr(text) in str(refused.value)
+
+
+def test_a_connection_that_opens_as_its_time_ends_is_counted_once(tmp_path: Path) -> None:
+    """Otherwise the channel took itself for busy for ever: it would never be quiet again, and open one too many."""
+
+    async def scenario(app: RawApp, _: HttpChannel) -> None:
+        for number in range(100):
+            bounds = ChannelBounds(connect_seconds=number % 40 * 1e-5)
+            channel = HttpChannel(ChannelSpec(app.address), asyncio.get_running_loop(), bounds)
+            under_way = call(channel, timeout_seconds=0.0)
+            with pytest.raises(ChannelError):
+                await under_way
+            await asyncio.wait_for(in_loop(channel.wait_quiet()), 10)
+            await channel.aclose()
+
+    with_app(None, scenario)
