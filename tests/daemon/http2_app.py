@@ -86,6 +86,12 @@ class App:
         await served.flush()
         return served
 
+    async def begun(self) -> Served:
+        """Accept, and read until a request has begun."""
+        served = await self.accept()
+        await served.until(lambda: bool(served.heads))
+        return served
+
     def close(self) -> None:
         for sock in (self._listening, *self._accepted):
             sock.close()

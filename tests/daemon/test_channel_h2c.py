@@ -119,8 +119,7 @@ def test_an_answer_of_one_read_is_given_in_one_call(tmp_path: Path) -> None:
     async def scenario(app: App, channel: H2cChannel) -> None:
         sink = Recorder()
         ask(channel, AppRequest(b"GET", b"/", ()), sink)
-        served = await app.accept()
-        await served.until(lambda: bool(served.heads))
+        served = await app.begun()
         served.codec.send_headers(1, HEAD_BLOCK, end_stream=False)
         served.codec.send_data(1, b"he", end_stream=False)
         served.codec.send_data(1, b"llo", end_stream=False)
@@ -139,8 +138,7 @@ def test_an_answer_passes_as_it_is_written(tmp_path: Path) -> None:
     async def scenario(app: App, channel: H2cChannel) -> None:
         sink = Recorder()
         ask(channel, AppRequest(b"GET", b"/", ()), sink)
-        served = await app.accept()
-        await served.until(lambda: bool(served.heads))
+        served = await app.begun()
         served.codec.send_headers(1, HEAD_BLOCK, end_stream=False)
         await served.flush()
         await sink.hears("head")
@@ -184,8 +182,7 @@ def test_a_paused_answer_stops_the_app(tmp_path: Path) -> None:
     async def scenario(app: App, channel: H2cChannel) -> None:
         sink = Recorder()
         exchange = ask(channel, AppRequest(b"GET", b"/", ()), sink)
-        served = await app.accept()
-        await served.until(lambda: bool(served.heads))
+        served = await app.begun()
         served.codec.send_headers(1, HEAD_BLOCK, end_stream=False)
         await served.flush()
         await sink.hears("head")
@@ -243,8 +240,7 @@ def test_a_place_is_free_again_however_a_call_ends(tmp_path: Path) -> None:
     async def scenario(app: App, channel: H2cChannel) -> None:
         late, left, unwanted, last = (Recorder() for _ in range(4))
         ask(channel, AppRequest(b"GET", b"/late", ()), late, seconds=0.0)
-        served = await app.accept()
-        await served.until(lambda: bool(served.heads))
+        served = await app.begun()
         exchange = ask(channel, AppRequest(b"GET", b"/left", ()), left)
         ask(channel, AppRequest(b"GET", b"/unwanted", ()), unwanted)
         ask(channel, AppRequest(b"GET", b"/last", ()), last)
@@ -287,8 +283,7 @@ def test_no_deadline_holds_once_the_head_is_there(tmp_path: Path) -> None:
     async def scenario(app: App, channel: H2cChannel) -> None:
         sink = Recorder()
         exchange = ask(channel, AppRequest(b"GET", b"/", ()), sink, seconds=0.3)
-        served = await app.accept()
-        await served.until(lambda: bool(served.heads))
+        served = await app.begun()
         served.codec.send_headers(1, HEAD_BLOCK, end_stream=False)
         await served.flush()
         await sink.hears("head")
@@ -319,8 +314,7 @@ def test_waiting_for_quiet_ends_with_the_last_call(tmp_path: Path) -> None:
     async def scenario(app: App, channel: H2cChannel) -> None:
         await in_loop(channel.wait_quiet())
         under_way = in_loop(channel.call(b"GET", b"/", (), b"", 10))
-        served = await app.accept()
-        await served.until(lambda: bool(served.heads))
+        served = await app.begun()
         quiet = in_loop(channel.wait_quiet())
         assert not quiet.done()
         await ok(served, 1)

@@ -12,18 +12,11 @@ from noded.channel_exchange import AppRequest
 from noded.channel_h2c import H2cChannel
 from noded.config.records import AppProtocol, ChannelSpec
 from noded.wire.http2 import ErrorCode, Http2Limits
-from tests.daemon.http2_app import App, Served
+from tests.daemon.http2_app import App
 from tests.daemon.raw_app import Recorder, in_loop
 from tests.daemon.test_channel_h2c import ask, ok, with_app
 
 SECONDS = 10.0
-
-
-async def begun(app: App) -> Served:
-    """Accept, and read until a request has begun."""
-    served = await app.accept()
-    await served.until(lambda: bool(served.heads))
-    return served
 
 
 def test_an_app_that_is_not_there_fails_its_calls_and_nothing_else(tmp_path: Path) -> None:
@@ -53,7 +46,7 @@ def test_a_channel_is_quiet_once_its_calls_have_failed(accepted: bool, tmp_path:
             app.close()
         under_way = in_loop(channel.call(b"GET", b"/", (), b"", SECONDS))
         if accepted:
-            await begun(app)
+            await app.begun()
         quiet = in_loop(channel.wait_quiet())
         assert not quiet.done()
         app.close()
@@ -83,7 +76,7 @@ def test_a_connection_that_is_to_go_is_closed_when_nothing_is_on_it(tmp_path: Pa
 
     async def scenario(app: App, channel: H2cChannel) -> None:
         under_way = in_loop(channel.call(b"GET", b"/", (), b"", SECONDS))
-        served = await begun(app)
+        served = await app.begun()
         await ok(served, 1)
         await under_way
         served.codec.goaway(ErrorCode.NO_ERROR)
@@ -106,7 +99,7 @@ def test_an_app_that_reads_no_more_cannot_keep_its_connection(tmp_path: Path) ->
         channel = H2cChannel(ChannelSpec(app.address, AppProtocol.H2C), asyncio.get_running_loop())
         sink = Recorder()
         ask(channel, AppRequest(b"POST", b"/", (), body), sink)
-        served = await begun(app)
+        served = await app.begun()
         await channel.aclose()
         taken = 0
         async with asyncio.timeout(SECONDS):
