@@ -19,6 +19,7 @@ from noded.wire.http2_frames import (
     encode_frame,
 )
 from tests.wire.http2_peer import Recorder, frames
+from tests.wire.recording_link import cut
 
 ROUNDS = 400
 """Of carrying bytes until nothing moves: more is a deadlock, or a ping-pong without end."""
@@ -47,11 +48,11 @@ class Pair:
     def carry(self, cuts: Sequence[int], splits: Sequence[int]) -> bool:
         """Carry what each has to say, cut; header blocks of the peer are split and padded. False: nothing moved."""
         to_us = _split_blocks(self.peer.data_to_send(), splits)
-        for piece in _cut(to_us, cuts):
+        for piece in cut(to_us, cuts):
             self.ours.feed(piece)
         assert not self.ours.closed, "the codec found fault with what h2 said"
         to_peer = self.ours.take_output()
-        for piece in _cut(to_peer, cuts):
+        for piece in cut(to_peer, cuts):
             for event in self.peer.receive_data(piece):
                 self._note(event)
         return bool(to_us or to_peer)
@@ -127,15 +128,6 @@ def h2_peer(*, client: bool, settings: dict[h2.settings.SettingCodes, int]) -> h
     return peer
 
 
-def _cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    pieces, at, turn = [], 0, 0
-    while at < len(data):
-        size = cuts[turn % len(cuts)]
-        pieces.append(data[at : at + size])
-        at, turn = at + size, turn + 1
-    return pieces
-
-
 def _split_blocks(data: bytes, splits: Sequence[int]) -> bytes:
     """Split each header block into HEADERS, padded, and CONTINUATION frames of these sizes."""
     if not splits:
@@ -152,7 +144,7 @@ def _split_blocks(data: bytes, splits: Sequence[int]) -> bytes:
         out.append(
             encode_frame(HEADERS, flags, frame.stream_id, bytes((padding,)) + frame.payload[:first] + bytes(padding))
         )
-        rest = _cut(frame.payload[first:], [max(split, len(frame.payload) // 8) for split in splits])
+        rest = cut(frame.payload[first:], [max(split, len(frame.payload) // 8) for split in splits])
         out += [encode_frame(CONTINUATION, 0, frame.stream_id, piece) for piece in rest]
         out.append(encode_frame(CONTINUATION, END_HEADERS, frame.stream_id))
     return b"".join(out)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from noded.calls import Header, HttpCall, Reply
 from noded.wire.http1 import CHUNKED, LAST_CHUNK, ResponseReader, chunk, request_head
-from tests.wire.recording_link import Rig
+from tests.wire.recording_link import Rig, cut
 
 PIECES = st.lists(st.binary(max_size=400), max_size=4)
 CUTS = st.lists(st.integers(1, 300), min_size=1, max_size=6)
@@ -25,15 +25,6 @@ ANSWERS = st.tuples(st.sampled_from([200, 204, 304, 404, 500]), FRAMINGS, PIECES
 Request = tuple[str, list[Header], str, list[bytes], list[Header], bool]
 Given = tuple[int, str, list[bytes], list[Header]]
 FRAMING: dict[str, list[Header]] = {"none": [], "chunked": [(b"transfer-encoding", b"chunked")]}
-
-
-def cut(data: bytes, sizes: list[int]) -> list[bytes]:
-    pieces, at, turn = [], 0, 0
-    while at < len(data):
-        size = sizes[turn % len(sizes)]
-        pieces.append(data[at : at + size])
-        at, turn = at + size, turn + 1
-    return pieces
 
 
 def framing(name: str, pieces: list[bytes]) -> list[Header]:

@@ -1,6 +1,6 @@
 """An HTTP/1.1 connection without a network: what was sent, and the requests that reached the handler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import h11
@@ -151,3 +151,13 @@ def pieces(data: bytes, how: str) -> list[list[bytes]]:
     if how == "byte by byte":
         return [[data[at : at + 1] for at in range(len(data))]]
     return [[data[:at], data[at:]] for at in range(1, len(data))]
+
+
+def cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
+    """Cut into pieces of these sizes, over and over."""
+    found, at, turn = [], 0, 0
+    while at < len(data):
+        size = sizes[turn % len(sizes)]
+        found.append(data[at : at + size])
+        at, turn = at + size, turn + 1
+    return found

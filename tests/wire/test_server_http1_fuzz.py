@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noded.calls import HttpCall, Reply
-from tests.wire.recording_link import Rig, echo, read_answers
+from tests.wire.recording_link import Rig, cut, echo, read_answers
 
 TOKENS = st.sampled_from(
     [
@@ -19,16 +19,6 @@ TOKENS = st.sampled_from(
 )  # fmt: skip
 STREAMS = st.lists(TOKENS | st.binary(max_size=40), max_size=40).map(b"".join)
 CUTS = st.lists(st.integers(1, 60), min_size=1, max_size=8)
-
-
-def cut(data: bytes, sizes: list[int]) -> list[bytes]:
-    """Cut into pieces of these sizes, over and over."""
-    pieces, at, turn = [], 0, 0
-    while at < len(data):
-        size = sizes[turn % len(sizes)]
-        pieces.append(data[at : at + size])
-        at, turn = at + size, turn + 1
-    return pieces
 
 
 class Uploads:
