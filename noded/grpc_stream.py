@@ -11,7 +11,7 @@ from components.completion import Completion
 from noded.calls import StreamClosed
 from noded.errors import GRPC_UNREADABLE, ApiError, Grpc
 from noded.server_http2 import Http2Wire
-from noded.wire.grpc import RESPONSE_HEAD, GrpcWireError, MessageReader, encode_trailers, frame_message
+from noded.wire.grpc import RESPONSE_HEAD, Framing, GrpcWireError, MessageReader, encode_trailers
 
 HIGH_INBOX_BYTES = 256 << 10
 """Of messages that nobody asked for yet; beyond, the peer must wait."""
@@ -22,11 +22,12 @@ _STOPPING = encode_trailers(Grpc.UNAVAILABLE, "the daemon is stopping")
 class ServerStream:
     """Whole messages in and out; awaits Completions only."""
 
-    def __init__(self, wire: Http2Wire, stream_id: int, reader: MessageReader) -> None:
+    def __init__(self, wire: Http2Wire, stream_id: int, reader: MessageReader, framing: Framing) -> None:
         self.wire = wire
         self.stream_id = stream_id
         self.closed = False
         self._reader = reader
+        self._framing = framing
         self._inbox: deque[bytes] = deque()  # bounded by HIGH_INBOX_BYTES and one window
         self._inbox_bytes = 0
         self._owed_bytes = 0  # of window, until the inbox is shorter
@@ -70,7 +71,7 @@ class ServerStream:
         if self.closed:
             raise StreamClosed
         self._start()
-        more = self.wire.codec.send_data(self.stream_id, frame_message(message), end_stream=False)
+        more = self.wire.codec.send_data(self.stream_id, self._framing.frame(message), end_stream=False)
         self.wire.flush()
         return more
 
@@ -145,7 +146,7 @@ class ServerStream:
     def _start(self) -> None:
         if not self._started:
             self._started = True
-            self.wire.codec.send_headers(self.stream_id, RESPONSE_HEAD, end_stream=False)
+            self.wire.codec.send_headers(self.stream_id, self._framing.head, end_stream=False)
 
     def _wake(self) -> None:
         reading, self._reading = self._reading, None

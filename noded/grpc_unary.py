@@ -30,7 +30,7 @@ from noded.wire.grpc import (
     encode_metadata,
     encode_trailers,
     frame_answer,
-    frame_message,
+    framing_for,
     is_timeout,
     parse_timeout,
     unpack_prefix,
@@ -286,12 +286,12 @@ class UnaryCall:
             return
         payload = reply.SerializeToString()
         call = self._call
-        head, trailers = RESPONSE_HEAD, OK_TRAILERS
+        (head, frame), trailers = framing_for(self._head.encoding), OK_TRAILERS
         if call is not None and (call.initial_metadata or call.trailing_metadata):
             head += encode_metadata(call.initial_metadata)
             trailers += encode_metadata(call.trailing_metadata)
         wire = self.wire
-        wire.codec.send_response(self.stream_id, head, frame_message(payload), trailers)
+        wire.codec.send_response(self.stream_id, head, frame(payload), trailers)
         self._settle(0, len(payload))
         wire.close_stream(self.stream_id)
         wire.flush()

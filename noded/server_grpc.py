@@ -27,10 +27,12 @@ from noded.http2_streams import ANSWERED, Stream
 from noded.lanes import NotInline
 from noded.server_http2 import Http2Wire
 from noded.wire.grpc import (
+    IDENTITY,
     OK_TRAILERS,
     RESPONSE_HEAD,
     GrpcWireError,
     MessageReader,
+    framing_for,
     parse_timeout,
 )
 from noded.wire.http2 import HeaderBlock
@@ -66,7 +68,7 @@ class GrpcDispatcher:
             return None
         method = head.method
         if method is not None and method.unary is not None and head.refused is None:
-            if repeated or block.kinship is not None:
+            if head.encoding == IDENTITY and (repeated or block.kinship is not None):
                 block.take = KnownCall(self, wire, head, method, block).taker
             return UnaryCall(self, wire, stream_id, head, method)
         return self._open_other(wire, stream_id, head)
@@ -88,7 +90,8 @@ class GrpcDispatcher:
 
     def _open_stream(self, wire: Http2Wire, stream_id: int, head: Head, method: GrpcMethod) -> Stream:
         app = wire.link.app
-        stream = ServerStream(wire, stream_id, MessageReader(app.max_body_bytes, head.encoding))
+        reader = MessageReader(app.max_body_bytes, head.encoding)
+        stream = ServerStream(wire, stream_id, reader, framing_for(head.encoding))
         timeout = head.timeout_seconds
         timer = None if timeout is None else self.call_later(timeout, partial(stream.finish, _EXPIRED))
         call = GrpcCall(app, head.metadata, None)
@@ -128,7 +131,7 @@ class GrpcDispatcher:
             timeout = parse_timeout(fields[b"grpc-timeout"]) if b"grpc-timeout" in fields else None
         except GrpcWireError as error:
             refused = refused or GRPC_UNREADABLE.error(text=error)
-        return Head(method, refused, metadata, timeout, fields.get(b"grpc-encoding", b"identity"), proxied)
+        return Head(method, refused, metadata, timeout, fields.get(b"grpc-encoding", IDENTITY), proxied)
 
 
 def run(running: Coroutine[Any, Any, None], done: Callable[[BaseException | None], None]) -> None:

@@ -8,14 +8,16 @@ import re
 import zlib
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from noded.calls import Header
 from noded.wire.hpack import encode_block
 from noded.wire.http2_frames import DATA, END_HEADERS, END_STREAM, HEADERS
 
+IDENTITY: Final = b"identity"
+"""The encoding of messages that are not compressed."""
 OK: Final = 0
 UNIMPLEMENTED: Final = 12
 INTERNAL: Final = 13
@@ -57,7 +59,7 @@ class MessageReader:
 
     __slots__ = ("_encoding", "_max_message_bytes", "_needed", "_pending")
 
-    def __init__(self, max_message_bytes: int, encoding: bytes = b"identity") -> None:
+    def __init__(self, max_message_bytes: int, encoding: bytes = IDENTITY) -> None:
         self._max_message_bytes = max_message_bytes
         self._encoding = encoding
         self._pending = bytearray()
@@ -102,7 +104,7 @@ class MessageReader:
     def _decompress(self, flag: int, message: bytes) -> bytes:
         if flag != 1:
             raise GrpcWireError(f"grpc: message flag {flag} is neither 0 nor 1")
-        if self._encoding == b"identity":
+        if self._encoding == IDENTITY:
             raise GrpcWireError("grpc: compressed flag set with identity or empty encoding")
         if self._encoding != b"gzip":
             encoding = self._encoding.decode("latin-1")
@@ -130,7 +132,12 @@ def frame_message(payload: bytes) -> bytes:
 
 
 def frame_gzip_message(payload: bytes) -> bytes:
-    """Compress a message and put the prefix before it; the head must say `grpc-encoding: gzip`."""
+    """Compress a message and put the prefix before it; the head must say `grpc-encoding: gzip`.
+
+    An empty one stays as it is, as grpc-go leaves it.
+    """
+    if not payload:
+        return frame_message(payload)
     packed = gzip.compress(payload, compresslevel=1, mtime=0)
     return _PREFIX.pack(1, len(packed)) + packed
 
@@ -191,6 +198,29 @@ def encode_metadata(metadata: Sequence[Header]) -> bytes:
 
 RESPONSE_HEAD: Final = encode_block(((b":status", b"200"), (b"content-type", b"application/grpc")))
 """The head of every answer that has no metadata of its own; with some, `RESPONSE_HEAD + encode_metadata(...)`."""
+
+
+class Framing(NamedTuple):
+    """How the messages of an answer go out."""
+
+    head: bytes
+    """In the place of RESPONSE_HEAD."""
+    frame: Callable[[bytes], bytes]
+    """Put the prefix before a message."""
+
+
+_PLAIN: Final = Framing(RESPONSE_HEAD, frame_message)
+_GZIP: Final = Framing(RESPONSE_HEAD + encode_block(((b"grpc-encoding", b"gzip"),)), frame_gzip_message)
+
+
+def framing_for(encoding: bytes) -> Framing:
+    """How a call is answered whose request says `grpc-encoding: encoding`: in gzip only where it came in gzip.
+
+    Source: daprd 1.18, as grpc-go's server: whatever the caller says that it accepts.
+    """
+    return _GZIP if encoding == b"gzip" else _PLAIN
+
+
 OK_TRAILERS: Final = encode_block(((b"grpc-status", b"0"),))
 
 

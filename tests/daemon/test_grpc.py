@@ -143,7 +143,7 @@ def test_a_message_over_the_limit_is_resource_exhausted(client: GrpcClient, size
 
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_a_gzip_compressed_request_is_read(daemon: Daemon, size: int) -> None:
-    """A client compresses when told to; the answer is never compressed unless it was asked for."""
+    """A client compresses when told to, and reads the answer, which is compressed too."""
     with grpc_client(daemon, "a", compression=grpc.Compression.Gzip) as client:
         client("SaveState", save("gz", b"z" * size))
         assert data(client("GetState", read("gz"))) == b"z" * size
