@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/pip install --quiet -e . --group dev
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet -e . --group dev  # setuptools warns of every editable install
 	touch $(STAMP)
 
 demo: $(STAMP)  ## start the daemon and two apps, show state, events, calls and a refusal

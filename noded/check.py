@@ -18,7 +18,7 @@ from noded.config.load import Loaded, load_resources
 from noded.config.problems import Place, Problem, did_you_mean, one_of, quote
 from noded.config.records import AppSpec, ComponentSpec, Origin, Resources
 from noded.config.schema import NOT_SERVED
-from noded.resources_log import counted
+from noded.resources_log import counted, summary
 
 KNOWN_FIELDS: Mapping[str, tuple[Field, ...]] = {
     name: tuple(backend.fields) for table in (STATE_STORES, PUBSUBS) for name, backend in table.items()
@@ -197,7 +197,6 @@ def _as_json(checked: Checked) -> str:
 
 def _as_text(checked: Checked) -> str:
     lines = [f"error: {each}" for each in checked.problems] + [f"warning: {each}" for each in checked.warnings]
-    counts = _counts(checked.resources)
-    read = ", ".join(f"{count} {name if count != 1 else name[:-1]}" for name, count in counts.items())
+    read = summary(checked.resources)
     lines.append(f"{read}; {counted(checked.problems, 'error')}, {counted(checked.warnings, 'warning')}")
     return "\n".join(lines) + "\n"

@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from noded import __version__
 from noded.admin.client import OperatorError
 from noded.commands import changes, daprd, demo, run, serve, shows
 from noded.commands.arguments import CommandError
+from noded.version import DAPR_VERSION
 
 FAMILIES = (serve, run, daprd, shows, changes, demo)
 """In the order of --help."""
@@ -22,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="noded", description="One multi-tenant Dapr runtime per node.", allow_abbrev=False
     )
+    parser.add_argument("--version", action="version", version=f"noded {__version__} (Dapr {DAPR_VERSION})")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for family in FAMILIES:
         family.add(commands)
@@ -34,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["daprd"]:
         sys.exit(daprd.main(given[1:]))  # its flags are read as Go reads them
-    options = build_parser().parse_args(given)
+    options, unknown = build_parser().parse_known_args(given)
+    if unknown:  # told with the usage of the command at hand
+        options.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         code = command(options)

@@ -5,6 +5,7 @@ from collections.abc import Sequence, Sized
 
 from noded.config.load import Loaded
 from noded.config.problems import Problem
+from noded.config.records import Resources
 
 log = logging.getLogger("noded")
 
@@ -13,7 +14,9 @@ MAX_TOLD = 10
 
 
 def tell(loaded: Loaded) -> None:
-    """Log what is wrong with the resources, and what of them has no effect."""
+    """Log what was read of the resources, what is wrong with them, and what of them has no effect."""
+    if loaded.files:
+        log.info("resources read: %s", summary(loaded.resources))
     _each(logging.ERROR, loaded.problems)
     _each(logging.WARNING, loaded.warnings)
     for spec in loaded.configurations:
@@ -24,6 +27,14 @@ def tell(loaded: Loaded) -> None:
 def but_for(problems: Sized) -> str:
     """How many problems there are, in brackets; nothing where there are none."""
     return f" ({counted(problems, 'problem')}: `noded reload` lists them)" if problems else ""
+
+
+def summary(resources: Resources) -> str:
+    """How many there are of each kind."""
+    kinds = ("component", resources.components), ("subscription", resources.subscriptions)
+    return ", ".join(
+        counted(each, name) for name, each in (*kinds, ("app", resources.apps), ("quota", resources.quotas))
+    )
 
 
 def counted(things: Sized, name: str) -> str:

@@ -47,6 +47,8 @@ class DirectoryLock:
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o755)
             self._file = os.open(directory / "noded.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            raise SocketError(f"{what} {directory}: is a file: choose another") from None
         except OSError as error:
             raise SocketError(f"{what} {directory}: {error.strerror}: make it writable or choose another") from error
         try:

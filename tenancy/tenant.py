@@ -144,7 +144,9 @@ class Tenants:
         if problem := check_namespace(namespace) or check_app_id(app_id):
             raise ValueError(problem)
         if (namespace, app_id) in self._tenants:
-            raise ValueError(f"app {app_id} of namespace {namespace} is attached already")
+            raise ValueError(
+                f"app {app_id} of namespace {namespace} is attached already: detach it first, or take another app id"
+            )
         own = self._own(namespace, limits)
         gate = Gate(Level("app", f"{namespace}/{app_id}", own), self._level(namespace), self.node)
         tenant = Tenant(

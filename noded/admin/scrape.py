@@ -34,7 +34,8 @@ async def serve_metrics(daemon: "Daemon", address: str, port: int, sidecar_names
     try:
         server = ScrapeServer((address, port), registry)
     except OSError as error:
-        raise OSError(error.errno, f"failed to listen on {address}:{port}: {error.strerror}") from error
+        why = f"failed to listen on {address}:{port}: {error.strerror}: choose another --metrics-port or address"
+        raise OSError(error.errno, why) from error
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     log.info("metrics server listening on %s:%d", address, port)
     await trio.sleep_forever()

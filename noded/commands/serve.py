@@ -58,7 +58,7 @@ def _told(error: Exception) -> int:
     reasons = list(leaves(error))
     if all(isinstance(each, OSError | PathTooLongError) or _is_socket_error(each) for each in reasons):
         for each in reasons:
-            log.error("%s", each)
+            log.error("%s", each.strerror if isinstance(each, OSError) and not each.filename else each)
     else:
         log.critical("the daemon failed", exc_info=error)
     return 1

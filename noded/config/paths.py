@@ -36,13 +36,12 @@ def admin_path(run_dir: Path) -> Path:
     return check_length(run_dir / "admin.socket")
 
 
-def check_length(path: Path) -> Path:
-    """Give the path back. Raises PathTooLongError where the kernel would refuse it."""
+def check_length(path: Path, remedy: str = "choose a shorter --run-dir, namespace or app id") -> Path:
+    """Give the path back. Raises PathTooLongError, with the remedy, where the kernel would refuse it."""
     length = len(os.fsencode(path))
     if length > MAX_SOCKET_PATH_BYTES:
         raise PathTooLongError(
-            f"the socket path {path} has {length} bytes, and a Unix socket's may have {MAX_SOCKET_PATH_BYTES}: "
-            "choose a shorter --run-dir, namespace or app id"
+            f"the socket path {path} has {length} bytes, and a Unix socket's may have {MAX_SOCKET_PATH_BYTES}: {remedy}"
         )
     return path
 

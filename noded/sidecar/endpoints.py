@@ -109,13 +109,21 @@ async def _bind_patiently(address: str, port: int) -> socket.socket:
             return bind_tcp(address, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or trio.current_time() >= deadline:
-                raise SocketError(f"{address}:{port}: {error.strerror}") from error
+                raise SocketError(f"{address}:{port}: {_reason(error)}") from error
         await trio.sleep(RETRY_SECONDS)
+
+
+def _reason(error: OSError) -> str:
+    """Without the address, which `create_server` puts behind it."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return str(error.strerror)
+    return os.strerror(error.errno)
 
 
 def _bind_files(made: SidecarEndpoints, directory: Path, app_id: str, token: bytes | None) -> None:
     """Sockets with the mode that a plain bind gives: 0777 less the umask."""
-    http, grpc = (check_length(directory / f"dapr-{app_id}-{each}.socket") for each in ("http", "grpc"))
+    names = (f"dapr-{app_id}-{each}.socket" for each in ("http", "grpc"))
+    http, grpc = (check_length(directory / name, "choose a shorter --unix-domain-socket or app id") for name in names)
     made.paths = SocketPaths(directory, http, grpc)
     umask = os.umask(0o077)
     os.umask(umask)

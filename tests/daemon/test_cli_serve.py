@@ -55,7 +55,7 @@ def short_path() -> Iterator[Path]:
         (("--max-body-size", "0"), "'0' is no size"),
         (("--log-level", "loud"), "choose from"),
         (("--run-dir", "/tmp/" + "long" * 30), "107"),
-        (("--resource-path", "/tmp"), "unrecognized arguments"),
+        (("--resource-path", "/tmp"), "noded serve: error: unrecognized arguments: --resource-path /tmp\n"),
     ],
 )
 def test_wrong_flags_end_with_2_and_say_what_is_wrong(
@@ -67,6 +67,22 @@ def test_wrong_flags_end_with_2_and_say_what_is_wrong(
 
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_what_cannot_be_had_ends_it_with_the_reason_and_a_remedy(short_path: Path) -> None:
+    """A taken port of the metrics, and a file where a directory is to be: one line each, and 1."""
+    file = short_path / "file"
+    file.touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        metrics = ("--metrics-port", port, "--metrics-listen-address", "127.0.0.1")
+        busy = noded("serve", "--run-dir", short_path / "run", "--state-dir", short_path / "state", *metrics)
+    occupied = noded("serve", "--run-dir", short_path / "run", "--state-dir", file)
+
+    told = f"error   noded: failed to listen on 127.0.0.1:{port}: Address already in use: choose another --metrics-port"
+    assert (busy.returncode, occupied.returncode) == (1, 1)
+    assert told in busy.stderr.splitlines()[-1]
+    assert occupied.stderr.endswith(f"error   noded: state directory {file}: is a file: choose another\n")
 
 
 def test_wrong_configuration_ends_with_2_and_names_the_line(short_path: Path) -> None:
