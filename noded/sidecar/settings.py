@@ -109,16 +109,24 @@ def _http(flags: Parsed) -> HttpSettings:
 
 def _read_buffer_bytes(flags: Parsed) -> int:
     """In bytes; Go takes 0 for its own default."""
-    size = 4 << 10
-    if "read-buffer-size" in flags.changed:
-        try:
-            size = parse_quantity(flags.text("read-buffer-size"))
-        except ValueError as error:
-            raise Refused(f"Failed to parse flags: invalid value for 'read-buffer-size' option: {error}") from error
-    elif "dapr-http-read-buffer-size" in flags.changed:
-        kilobytes = flags.number("dapr-http-read-buffer-size")
-        size = kilobytes << 10 if kilobytes != -1 else size
+    size = _size_bytes(flags, "read-buffer-size", ("dapr-http-read-buffer-size", 10), 4 << 10)
     return size if size > 0 else GO_HEADER_BYTES
+
+
+def _size_bytes(flags: Parsed, name: str, older: tuple[str, int], usual: int) -> int:
+    """A size in bytes by its flag, or by the older one, (name, power of 2 of its unit), whose -1 is the usual size.
+
+    Raises Refused.
+    """
+    older_name, power = older
+    if name in flags.changed:
+        try:
+            return parse_quantity(flags.text(name))
+        except ValueError as error:
+            raise Refused(f"Failed to parse flags: invalid value for '{name}' option: {error}") from error
+    if older_name not in flags.changed or (units := flags.number(older_name)) == -1:
+        return usual
+    return units << power
 
 
 def _check_unserved(flags: Parsed) -> None:
@@ -227,13 +235,5 @@ def _port(flags: Parsed, name: str, suffix: str = "") -> int:
 
 def _max_body_bytes(flags: Parsed) -> int:
     """In bytes; what is not above 0 is no limit, but for -1, which is the default."""
-    size = 4 << 20
-    if "max-body-size" in flags.changed:
-        try:
-            size = parse_quantity(flags.text("max-body-size"))
-        except ValueError as error:
-            raise Refused(f"Failed to parse flags: invalid value for 'max-body-size' option: {error}") from error
-    elif "dapr-http-max-request-size" in flags.changed:
-        megabytes = flags.number("dapr-http-max-request-size")
-        size = megabytes << 20 if megabytes != -1 else size
+    size = _size_bytes(flags, "max-body-size", ("dapr-http-max-request-size", 20), 4 << 20)
     return size if size > 0 else sys.maxsize
