@@ -9,6 +9,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -59,10 +60,13 @@ class OwnedFile:
         os.ftruncate(self._descriptor, 0)
 
     def release(self, *, clean: bool) -> None:
-        """Let others have it; `clean`: the totals in it are right."""
-        if clean:
-            os.pwrite(self._descriptor, self._mark(), 0)
-        os.close(self._descriptor)
+        """Let others have it; `clean`: the totals in it are right. Unmarked, on a full disk say, they are counted anew."""
+        try:
+            if clean:
+                with suppress(OSError):
+                    os.pwrite(self._descriptor, self._mark(), 0)
+        finally:
+            os.close(self._descriptor)
 
     def _mark(self) -> bytes:
         try:
