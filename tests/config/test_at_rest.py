@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from noded.config import at_rest
 from noded.config.at_rest import load_at_rest
 from noded.config.catalogue import Catalogue
-from noded.config.load import load_resources
+from noded.config.load import Loaded, load_resources
 
 APPS = "".join(f"apiVersion: noded.io/v1alpha1\nkind: App\nmetadata: {{name: {name}}}\n---\n" for name in "abc")
 
@@ -84,3 +85,19 @@ def test_old_files_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         changed = time.time() + seconds
         os.utime(tmp_path / "a.yaml", (changed, changed))
         assert len(load_at_rest([tmp_path]).resources.apps) == 3
+
+
+def test_files_that_change_while_they_are_read_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read of them may be of no one moment."""
+    path = tmp_path / "a.yaml"
+    path.write_text(APPS[: len(APPS) // 3])
+
+    def load(paths: Iterable[Path]) -> Loaded:
+        loaded = load_resources(paths)
+        path.write_text(APPS)
+        return loaded
+
+    monkeypatch.setattr(at_rest, "STILL_SECONDS", 0.0)
+    monkeypatch.setattr(at_rest, "load_resources", load)
+
+    assert [each.app_id for each in load_at_rest([tmp_path]).resources.apps] == ["a", "b", "c"]

@@ -62,14 +62,20 @@ class TestWatch:
         assert changes == [(0.1, HEALTHY, ""), (1.5, UNHEALTHY, "no answer within 0.5 s")]
 
     def test_a_late_probe_is_made_at_once_and_none_is_made_up_for(self) -> None:
-        """An interval that the last probe used up whole is over with it."""
+        """A daemon that stood still for five seconds asks one question for those, not ten."""
         spec = HealthSpec(interval_seconds=0.5, timeout_seconds=0.5, threshold=9)
 
-        assert probed(spec, [0.5, 0.1, 0.1])[0] == [0.0, 0.5, 1.0]
+        assert probed(spec, [0.1, 0.1, 0.1], standstill_seconds=5.0)[0] == [0.0, 5.1, 5.6]
 
 
-def probed(spec: HealthSpec, answers: Sequence[float]) -> tuple[list[float], list[tuple[float, Change, str]]]:
-    """Watch an app whose answers take so many seconds: when it was asked, what changed and when."""
+def probed(
+    spec: HealthSpec, answers: Sequence[float], standstill_seconds: float = 0.0
+) -> tuple[list[float], list[tuple[float, Change, str]]]:
+    """Watch an app whose answers take so many seconds: when it was asked, what changed and when.
+
+    The daemon stands still for `standstill_seconds` at each change.
+    """
+    clock = trio.testing.MockClock(autojump_threshold=0)
     times: list[float] = []
     changes: list[tuple[float, Change, str]] = []
 
@@ -87,11 +93,12 @@ def probed(spec: HealthSpec, answers: Sequence[float]) -> tuple[list[float], lis
 
         def changed(change: Change, problem: str) -> None:
             changes.append((round(trio.current_time() - began, 3), change, problem))
+            clock.jump(standstill_seconds)
 
         with trio.CancelScope() as scope:
             await watch(probe, spec, changed)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    trio.run(main, clock=clock)
     return times, changes
 
 

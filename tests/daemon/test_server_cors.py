@@ -45,6 +45,13 @@ def test_an_origin_is_allowed_by_name_or_by_pattern(origin: bytes, allowed: bool
     assert (b"vary", b"Origin") in told
 
 
+def test_what_stands_before_and_after_the_star_does_not_overlap() -> None:
+    """`*` may stand for nothing, and for no less."""
+    cors = Cors(("http://a.b*b.example",))
+    assert cors.allows(b"http://a.bb.example")
+    assert not cors.allows(b"http://a.b.example")
+
+
 def test_a_preflight_is_answered_before_any_handler() -> None:
     """It carries no token, and no app has a route for it."""
 
