@@ -6,6 +6,7 @@ etag the decision was based on, so that a daprd writing to the same file loses n
 requests told, all in one call on the loop.
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -21,6 +22,8 @@ from components.state.sqlite.group import Group, Request, decide_group, encode
 from components.state.sqlite.recount import Recount
 from components.state.sqlite.statements import CHANGED, Statements
 from components.state.sqlite.worker import Worker
+
+log = logging.getLogger("noded.components")
 
 _ATTEMPTS = 5
 """How often a group is decided anew because another process changed its items."""
@@ -60,6 +63,7 @@ class Writer:
         self._versions: dict[StoreKey, Version | None] = {}
         self._recount: Recount | None = None
         self._data_version = self._read_data_version()
+        self._failing = False
 
     def commit(self, requests: list[Request]) -> None:
         """Do a group and tell its requests."""
@@ -67,10 +71,21 @@ class Writer:
         try:
             items = self._commit(requests)
         except sqlite3.Error as error:
+            self._tell_failing(error)
             self._fail(requests, Unavailable(f"{self._name}: nothing was written: {error}"))
         except Exception as error:  # noqa: BLE001 - a defect fails the group it met, not the store
             self._fail(requests, error)
+        else:
+            if self._failing:
+                self._failing = False
+                log.warning("%s: writes again", self._name)
         self._loop_side.run_soon(partial(self._loop_side.settled, requests, items))
+
+    def _tell_failing(self, error: sqlite3.Error) -> None:
+        """Log the first of a row of failures: each request is told its own."""
+        if not self._failing:
+            self._failing = True
+            log.error("%s: cannot write: %s", self._name, error)
 
     def look_outside(self) -> None:
         """Notice what other processes committed."""
