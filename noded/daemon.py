@@ -53,7 +53,7 @@ from noded.routes import grpc_table, http_table
 from noded.server import Connection, Serving, sweep
 from noded.server_grpc import GrpcDispatcher
 from noded.server_http1 import Http1Wire
-from noded.server_http2 import GRPC_LIMITS, LIMITS, Http2Wire
+from noded.server_http2 import GRPC_LIMITS, Http2Wire, http_limits
 from noded.sockets import DirectoryLock
 from noded.wire.http2 import Http2Limits
 from tenancy.fairness import Turns
@@ -340,12 +340,12 @@ class Daemon:
         def http1(connection: Connection) -> Http1Wire:
             return Http1Wire(connection, *faces.of(connection.token), spec.read_buffer_bytes)
 
-        def http2(connection: Connection, limits: Http2Limits = LIMITS) -> Http2Wire:
+        def http2(limits: Http2Limits, connection: Connection) -> Http2Wire:
             open_grpc = partial(grpc.open, connection.token)
             return Http2Wire(connection, *faces.of(connection.token), open_grpc, self._slice_seconds, limits)
 
-        grpc_wire = partial(http2, limits=GRPC_LIMITS)
-        return Serving(self.turns, http1, http2, self.host.loop.time, set(), all_descriptors(), grpc_wire)
+        h2c, grpc_wire = partial(http2, http_limits(spec.read_buffer_bytes)), partial(http2, GRPC_LIMITS)
+        return Serving(self.turns, http1, h2c, self.host.loop.time, set(), all_descriptors(), grpc_wire)
 
     def _grpc_methods(self) -> dict[bytes, GrpcMethod]:
         spec = self.settings.http

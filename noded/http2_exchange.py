@@ -22,10 +22,16 @@ def http_call(link: Link, block: HeaderBlock, exchange: "Http2Exchange") -> Http
     return HttpCall(link.app, fields[b":method"], path, query, headers, b"", exchange)
 
 
+def announced_bytes(block: HeaderBlock) -> int:
+    """How large the head says the body is; 0: it does not say. The codec has checked it."""
+    return next((int(value) for name, value in block.headers if name == b"content-length"), 0)
+
+
 class Http2Exchange:
     """One HTTP request on an HTTP/2 stream (`noded.calls.Exchange`)."""
 
     __slots__ = (
+        "_block",
         "_body",
         "_owed",
         "_paused",
@@ -41,8 +47,9 @@ class Http2Exchange:
         "wire",
     )
 
-    def __init__(self, wire: "Http2Wire", stream_id: int) -> None:
+    def __init__(self, wire: "Http2Wire", stream_id: int, block: HeaderBlock) -> None:
         self.wire = wire
+        self._block = block
         self.stream_id = stream_id
         self.call: HttpCall | None = None
         self.closed = False
@@ -169,7 +176,7 @@ class Http2Exchange:
     def _push(self, data: bytes, *, end: bool) -> None:
         self._size += len(data)
         if self._size > self.wire.link.app.max_body_bytes:
-            self.abort()
+            self._overflow(len(data))
             return
         if self.sink is None:
             self._body.append(data)
@@ -177,6 +184,27 @@ class Http2Exchange:
             self._give(self.sink, data)
         if end:
             self.on_end()
+
+    def _overflow(self, size: int) -> None:
+        """The body passed the limit: answer the request for that, made anew; break off an answer that has begun."""
+        self.wire.codec.consumed(self.stream_id, size + self._owed)
+        self._owed = 0
+        call = self.call
+        if call is None or call.too_large:
+            return
+        if self._status:
+            self.abort()
+            return
+        sink, self.sink, self._body = self.sink, None, []
+        if sink is not None:
+            sink.on_peer_gone()
+        if self.ended is not None:
+            self.ended(0, 0)
+            self.ended = None
+        self.call = call = http_call(self.wire.link, self._block, self)
+        call.too_large = True
+        call.body_complete = False
+        self.wire.handle(call)
 
     def _give(self, sink: BodySink, data: bytes) -> None:
         sink.on_body(data)

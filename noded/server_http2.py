@@ -6,10 +6,12 @@ read, or at once when an answer comes later. Source: RFC 9113.
 
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from noded.calls import Header
 from noded.http1_exchange import Link
 from noded.http1_known import Handler
-from noded.http2_exchange import Http2Exchange, http_call
+from noded.http2_exchange import Http2Exchange, announced_bytes, http_call
 from noded.http2_streams import ANSWERED, Held, Stream
 from noded.server_http1 import Decide
 from noded.wire.http2 import ErrorCode, HeaderBlock, Http2Connection, Http2Limits
@@ -20,7 +22,17 @@ LIMITS = Http2Limits(max_concurrent_streams=1000, reset_burst=1000, max_output_b
 GRPC_LIMITS = Http2Limits(
     max_concurrent_streams=1000, reset_burst=1000, max_output_bytes=_OUTPUT_BYTES, min_ping_seconds=8.0
 )
-"""On the gRPC socket, where daprd ends connections whose clients ping more often than that."""
+"""On the gRPC socket, where daprd ends connections whose clients ping more often than that.
+
+Heads of calls may have 64 KiB there; daprd takes 4 MiB, which one connection could fill a hundred times over.
+"""
+HEADER_LIST_SLACK_BYTES = 320
+"""What Go's server adds to the size of a head for an HTTP/2 header list: 32 for each of ten fields."""
+
+
+def http_limits(read_buffer_bytes: int) -> Http2Limits:
+    """The limits on the HTTP socket, where a head may be as large as over HTTP/1.1 (daprd's --read-buffer-size)."""
+    return replace(LIMITS, max_header_list_bytes=read_buffer_bytes + HEADER_LIST_SLACK_BYTES)
 
 
 MAX_BACKLOG_BYTES = 4 << 20
@@ -207,7 +219,7 @@ class Http2Wire:
         """The peer opens no more streams; those under way go on."""
 
     def _open_http(self, stream_id: int, block: HeaderBlock, *, end: bool) -> Http2Exchange | None:
-        exchange = Http2Exchange(self, stream_id)
+        exchange = Http2Exchange(self, stream_id, block)
         call = http_call(self.link, block, exchange)
         exchange.call = call
         if end:
@@ -216,6 +228,7 @@ class Http2Wire:
             return None
         if self.body_streams(call):
             call.body_complete = False
+            call.too_large = announced_bytes(block) > self.link.app.max_body_bytes
             self.streams[stream_id] = exchange
             exchange.streaming = True
             self.handle(call)
