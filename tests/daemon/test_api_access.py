@@ -1,6 +1,6 @@
 """Lists of APIs: which routes and methods are left. Recorded rows (`*_apis_*`) hold the answers."""
 
-from noded.api_access import _GRPC_GROUPS, is_offered, offered_methods
+from noded.api_access import _GRPC_GROUPS, is_offered, offered_methods, offered_routes
 from noded.config.http_settings import ALL_APIS, ApiRule, ApiRules
 from noded.routes import GRPC_METHODS, HTTP_ROUTES, INVOKE, grpc_table, http_table, public_table
 
@@ -34,6 +34,14 @@ def test_a_version_as_in_paths_names_what_begins_with_it() -> None:
     """The older way to write a rule: `v1.0` and the path's first words."""
     left = offered(ApiRules(allowed=(ApiRule("publish/bulk", "v1.0", "HTTP"),)))
     assert left == {"v1.0/publish/bulk/{pubsub}/{topic...}", "v1.0/healthz", "v1.0/healthz/outbound"}
+
+
+def test_a_route_is_left_in_the_versions_that_rules_leave() -> None:
+    """Of an operation that has an alpha version besides, that can be taken away alone."""
+    (both,) = (route for route in HTTP_ROUTES if len(route.versions) > 1)
+    rules = ApiRules(denied=(ApiRule("publish/bulk", "v1.0-alpha1", "http"),))
+    (left,) = offered_routes([both], rules)
+    assert (both.versions, left.versions) == (("v1.0", "v1.0-alpha1"), ("v1.0",))
 
 
 def test_rules_of_one_protocol_leave_the_other_alone() -> None:

@@ -190,6 +190,8 @@ def test_a_paused_answer_stops_the_app(tmp_path: Path) -> None:
         served.codec.send_data(1, bytes(4 * STREAM_WINDOW_BYTES), end_stream=True)
         await served.flush()
         await sink.has(STREAM_WINDOW_BYTES)
+        ask(channel, AppRequest(b"GET", b"/", ()), Recorder())
+        await served.until(lambda: 3 in served.heads)  # behind any window that was given
         assert served.codec.pending(1) == 3 * STREAM_WINDOW_BYTES
 
         exchange.resume()

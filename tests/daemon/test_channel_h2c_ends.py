@@ -11,7 +11,8 @@ from noded.channel_contract import ChannelError
 from noded.channel_exchange import AppRequest
 from noded.channel_h2c import H2cChannel
 from noded.config.records import AppProtocol, ChannelSpec
-from noded.wire.http2 import ErrorCode, Http2Limits
+from noded.wire.http2 import ErrorCode, Http2Limits, encode_block
+from noded.wire.http2_frames import END_HEADERS, END_STREAM, HEADERS, encode_frame
 from tests.daemon.http2_app import App
 from tests.daemon.raw_app import Recorder, in_loop
 from tests.daemon.test_channel_h2c import ask, ok, with_app
@@ -67,6 +68,22 @@ def test_a_channel_is_quiet_once_a_waiting_call_is_overdue(tmp_path: Path) -> No
         with pytest.raises(ChannelError):
             await under_way
         await asyncio.wait_for(quiet, SECONDS)
+
+    with_app(tmp_path, scenario)
+
+
+def test_a_request_that_is_answered_before_its_end_is_broken_off(tmp_path: Path) -> None:
+    """The app wants no more of it, whether it says so or not: the stream is not left open."""
+
+    async def scenario(app: App, channel: H2cChannel) -> None:
+        sink = Recorder()
+        exchange = ask(channel, AppRequest(b"POST", b"/", (), None), sink)
+        exchange.write(b"some")
+        served = await app.begun()
+        head = encode_frame(HEADERS, END_HEADERS | END_STREAM, 1, encode_block([(b":status", b"200")]))
+        await asyncio.get_running_loop().sock_sendall(served.sock, head)
+        await sink.hears("answer")
+        await served.until(lambda: served.resets == [1])
 
     with_app(tmp_path, scenario)
 
