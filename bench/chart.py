@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from bench.records import CONNECTIONS
 from bench.report import Row
 
 _WIDTH = 860
@@ -35,8 +36,8 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #3d444
 
 
 def draw(rows: Sequence[Row]) -> str:
-    """The chart as SVG text. Rows without daprd are left out."""
-    compared = [row for row in rows if row.daprd is not None]
+    """The chart as SVG text. Rows without daprd, or with another number of connections, are left out."""
+    compared = [row for row in rows if row.daprd is not None and row.connections == CONNECTIONS]
     height = _TOP + _ROW_HEIGHT * len(compared) + 8
     body = [part for index, row in enumerate(compared) for part in _row(row, _TOP + _ROW_HEIGHT * index)]
     box = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}"'

@@ -3,18 +3,19 @@
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from bench.records import Sample, Subject
+from bench.records import CONNECTIONS, Sample, Subject
 from bench.servers import LOAD_CORE, pinned
 
-CONNECTIONS = 32
-"""Of h2load, each with one request in flight."""
-CALLS_IN_FLIGHT = 32
-"""Of ghz, on one connection as an SDK's channel has it."""
 WARM_UP_SECONDS = 0.5
+TAIL_SECONDS = 0.5
+"""Of the run in which h2load writes every request's time down; it has a run of its own, for that slows it."""
+_HUNDREDTH = 100
 _UNIT_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -28,6 +29,8 @@ class Outcome:
     failed: int
     seconds: float
     latency_ms: float | None
+    p99_ms: float | None = None
+    """ghz only; of h2load see `tail_ms`."""
     body_bytes: int | None = None
     """Of all answers together; h2load only."""
 
@@ -42,15 +45,17 @@ class Target:
     """POSTed where given."""
     headers: tuple[str, ...] = ()
     http2: bool = False
+    connections: int = CONNECTIONS
 
 
-def h2load(target: Target, seconds: float) -> Outcome:
-    """Ask for one thing over CONNECTIONS connections.
+def h2load(target: Target, seconds: float, log: Path | None = None) -> Outcome:
+    """Ask for one thing over some connections; each request's time goes to `log`.
 
     Raises:
         subprocess.SubprocessError: h2load failed or did not end.
     """
-    command = ["h2load", "-c", str(CONNECTIONS), "-m", "1", "-B", f"unix:{target.socket}"]
+    command = ["h2load", "-c", str(target.connections), "-m", "1", "-B", f"unix:{target.socket}"]
+    command += [] if log is None else ["--log-file", str(log)]
     command += ["-D", f"{round(seconds * 1000)}ms"]
     command += [] if target.http2 else ["--h1"]
     command += [] if target.body is None else ["-d", str(target.body)]
@@ -58,14 +63,32 @@ def h2load(target: Target, seconds: float) -> Outcome:
     return parse_h2load(_run([*command, f"http://localhost{target.path}"], seconds))
 
 
-def ghz(binary: str, socket: Path, arguments: list[str], seconds: float) -> Outcome:
-    """Call one gRPC method, CALLS_IN_FLIGHT at a time; `arguments` name it, its message and metadata.
+def tail_ms(target: Target) -> float | None:
+    """What 99 of 100 requests take at most; None where too few were answered to say.
+
+    Raises:
+        subprocess.SubprocessError: h2load failed or did not end.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "times"
+        h2load(target, TAIL_SECONDS, log)
+        return parse_times(log.read_text())
+
+
+def parse_times(text: str) -> float | None:
+    """Read the 99th percentile from h2load's log: start (us), status, duration (us), a line each."""
+    times_us = sorted(int(fields[2]) for fields in map(str.split, text.splitlines()) if fields[1] in ("200", "204"))
+    return times_us[-len(times_us) // _HUNDREDTH] / 1000 if len(times_us) >= _HUNDREDTH else None
+
+
+def ghz(binary: str, socket: Path, arguments: list[str], in_flight: int, seconds: float) -> Outcome:
+    """Call one gRPC method, so many at a time; `arguments` name it, its message and metadata.
 
     Raises:
         subprocess.SubprocessError: ghz failed or did not end.
     """
     command = [
-        binary, "--insecure", "--cpus", "1", "-c", str(CALLS_IN_FLIGHT), "--connections", "1",
+        binary, "--insecure", "--cpus", "1", "-c", str(in_flight), "--connections", "1",
         "-z", f"{seconds:g}s", "--duration-stop", "wait", *arguments, f"unix://{socket}",
     ]  # fmt: skip
     return parse_ghz(_run(command, seconds))
@@ -114,7 +137,9 @@ def parse_ghz(text: str) -> Outcome:
     codes = {code: int(count) for code, count in re.findall(r"\[(\w+)\]\s+(\d+) responses", text)}
     completed = codes.pop("OK", 0)
     latency = float(mean[1]) * _UNIT_MS[mean[2]] if mean else None
-    return Outcome(completed, sum(codes.values()), float(total[1]) * _UNIT_MS[total[2]] / 1000, latency)
+    last = re.search(r"99 % in ([\d.]+) (ms|s|us)", text)
+    p99 = float(last[1]) * _UNIT_MS[last[2]] if last else None
+    return Outcome(completed, sum(codes.values()), float(total[1]) * _UNIT_MS[total[2]] / 1000, latency, p99)
 
 
 def cpu_seconds(pids: tuple[int, ...]) -> float:
@@ -125,6 +150,11 @@ def cpu_seconds(pids: tuple[int, ...]) -> float:
 def _ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])  # utime and stime, fields 14 and 15 of proc(5)
+
+
+def sample_target(subject: Subject, seconds: float, target: Target) -> Sample:
+    """As `sample`, of h2load asking for one thing."""
+    return replace(sample(subject, seconds, partial(h2load, target)), p99_ms=tail_ms(target))
 
 
 def sample(subject: Subject, seconds: float, generate: Callable[[float], Outcome]) -> Sample:
@@ -139,4 +169,5 @@ def sample(subject: Subject, seconds: float, generate: Callable[[float], Outcome
         seconds=outcome.seconds,
         cpu_seconds=cpu_seconds(subject.pids) - before,
         latency_ms=outcome.latency_ms,
+        p99_ms=outcome.p99_ms,
     )

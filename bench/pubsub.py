@@ -49,7 +49,10 @@ def publish_and_deliver(subject: Subject, conditions: Conditions) -> Sample:
         body = Path(directory) / "event.json"
         body.write_bytes(EVENT)
         path = f"/v1.0/publish/{PUBSUB}/{TOPIC}"
-        publish = partial(h2load, Target(subject.publisher.http, path, body, ("content-type: application/json",)))
+        headers = ("content-type: application/json",)
+        publish = partial(
+            h2load, Target(subject.publisher.http, path, body, headers, connections=conditions.connections)
+        )
         publish(WARM_UP_SECONDS)
         _drained(subject.app_port)
         request(subject.app_port, "POST", "/reset", b"")

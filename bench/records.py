@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+CONNECTIONS = 32
+"""What floors are measured with."""
+
 SubjectName = Literal["noded", "daprd"]
 
 
@@ -48,6 +51,8 @@ class Sample:
     """Processor time the servers used meanwhile, user and system."""
     latency_ms: float | None = None
     """Mean time of one request, where the generator says it."""
+    p99_ms: float | None = None
+    """What 99 of 100 requests took at most, at the same load."""
 
     @property
     def busy(self) -> float:
@@ -68,6 +73,8 @@ class Conditions:
     """Length of one measurement, after the warm-up."""
     ghz: str = "ghz"
     """The grpc-go load generator's binary."""
+    connections: int = CONNECTIONS
+    """Of the load generator, one request in flight on each; of ghz the calls in flight on its one connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from statistics import median
 
 from bench.floors import FLOORS, PSS_CEILING_MB, Floor
 from bench.quiet import QUIET_SHARE
-from bench.records import Case, Memory, Sample, SubjectName
+from bench.records import CONNECTIONS, Case, Memory, Sample, SubjectName
 
 Samples = Mapping[SubjectName, Sequence[Sample]]
 """{subject: its samples, by round}. With both subjects, equal rounds are pairs."""
@@ -24,6 +24,7 @@ class Figures:
     busy: float
     failed: int
     latency_ms: float | None
+    p99_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Row:
     per_core_ratio: float | None
     """The same, operations per second of server processor time."""
     floor: Floor | None
+    connections: int = CONNECTIONS
 
     @property
     def ratio(self) -> float | None:
@@ -74,8 +76,8 @@ class Report:
         return self.memory_passed is not False and all(row.passed is not False for row in self.rows)
 
 
-def summarise(case: Case, samples: Samples) -> Row:
-    """Medians of each subject and of the pairwise ratios."""
+def summarise(case: Case, samples: Samples, connections: int = CONNECTIONS) -> Row:
+    """Medians of each subject and of the pairwise ratios. Floors are for one number of connections."""
     noded, daprd = samples["noded"], samples.get("daprd", ())
     pairs = list(zip(noded, daprd, strict=False))
     return Row(
@@ -85,26 +87,29 @@ def summarise(case: Case, samples: Samples) -> Row:
         daprd=_figures(daprd) if daprd else None,
         rate_ratio=median(a.rate / max(b.rate, 1) for a, b in pairs) if pairs else None,
         per_core_ratio=median(a.per_core / max(b.per_core, 1) for a, b in pairs) if pairs else None,
-        floor=FLOORS.get(case.name),
+        floor=FLOORS.get(case.name) if connections == CONNECTIONS else None,
+        connections=connections,
     )
 
 
 def _figures(samples: Sequence[Sample]) -> Figures:
     latencies = [sample.latency_ms for sample in samples if sample.latency_ms is not None]
+    tails = [sample.p99_ms for sample in samples if sample.p99_ms is not None]
     return Figures(
         rate=median(sample.rate for sample in samples),
         per_core=median(sample.per_core for sample in samples),
         busy=median(sample.busy for sample in samples),
         failed=sum(sample.failed for sample in samples),
         latency_ms=median(latencies) if latencies else None,
+        p99_ms=median(tails) if tails else None,
     )
 
 
-_HEADINGS = ("", "noded/s", "daprd/s", "ratio", "per core", "busy", "floor", "", "failed")
+_HEADINGS = ("", "conns", "noded/s", "daprd/s", "ratio", "per core", "p99 ms", "busy", "floor", "", "failed")
 
 
 def table(report: Report) -> str:
-    """For people. `per core`: ratio of operations per server processor second; `busy`: noded's and daprd's core."""
+    """For people. `per core`: ratio of operations per server processor second; p99 and busy core: noded's/daprd's."""
     lines = [_HEADINGS, *(_cells(row) for row in report.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
     text = "\n".join(
@@ -124,15 +129,21 @@ def _cells(row: Row) -> tuple[str, ...]:
     daprd = row.daprd
     return (
         row.title,
+        f"{row.connections}",
         f"{row.noded.rate:,.0f}",
         f"{daprd.rate:,.0f}" if daprd else "-",
         _times(row.rate_ratio),
         _times(row.per_core_ratio),
+        _milliseconds(row.noded.p99_ms) + (f"/{_milliseconds(daprd.p99_ms)}" if daprd else ""),
         f"{row.noded.busy:.0%}" + (f"/{daprd.busy:.0%}" if daprd else ""),
         f"{row.floor.ratio:g}x {row.floor.basis.replace('_', ' ')}" if row.floor else "",
         {True: "ok", False: "MISSED", None: ""}[row.passed],
         f"{row.noded.failed}" + (f"/{daprd.failed}" if daprd else ""),
     )
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _times(ratio: float | None) -> str:

@@ -7,13 +7,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from bench import chart, invoke, memory, pubsub, servers, state_grpc, state_http
 from bench.quiet import Attempt, undisturbed
-from bench.records import Case, Conditions, Memory, Sample, Subject, SubjectName
+from bench.records import CONNECTIONS, Case, Conditions, Memory, Sample, Subject, SubjectName
 from bench.report import Report, Row, summarise, table, write_json
 
 CASES: tuple[Case, ...] = (*state_http.CASES, *state_grpc.CASES, *invoke.CASES, *pubsub.CASES)
@@ -45,10 +45,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one measurement (4)")
     parser.add_argument("--patience", type=float, default=10.0, help="seconds to repeat what others disturbed (10)")
     parser.add_argument("--only", default="", help="comma-separated cases: " + ", ".join(case.name for case in CASES))
+    parser.add_argument(
+        "--connections", type=_numbers, default=(CONNECTIONS,), help="comma-separated; floors are for 32 (32)"
+    )
     parser.add_argument("--json", type=Path, default=_CHECKOUT / "bench" / "out" / "bench.json")
     parser.add_argument("--chart", type=Path, default=_CHECKOUT / "bench" / "out" / "bench.svg")
     parser.add_argument("--check", action="store_true", help="exit code 1 where a floor is missed")
     return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
 
 
 def _chosen(options: argparse.Namespace) -> list[Case]:
@@ -71,7 +78,7 @@ def measure(cases: Sequence[Case], conditions: Conditions, options: argparse.Nam
         subjects = stack.enter_context(_subjects(Path(directory), options.daprd))
         idle: Mapping[SubjectName, Memory] = {subject.name: memory.measure(subject) for subject in subjects}
         turns = Turns(subjects, conditions, options.rounds, options.patience)
-        rows = tuple(turns.take(case) for case in cases)
+        rows = tuple(turns.take(case, each) for case in cases for each in options.connections)
     return Report(rows, idle, options.rounds, conditions.seconds, turns.others_share)
 
 
@@ -95,17 +102,19 @@ class Turns:
     others_share: float = 0.0
     """The worst seen so far."""
 
-    def take(self, case: Case) -> Row:
+    def take(self, case: Case, connections: int) -> Row:
         """All rounds of one case, summed up."""
+        conditions = replace(self.conditions, connections=connections)
         samples: dict[SubjectName, list[Sample]] = {subject.name: [] for subject in self.subjects}
         ours = [pid for subject in self.subjects for pid in (*subject.pids, subject.app_pid)]
         for turn in range(self.rounds):
             for subject in self.subjects if turn % 2 == 0 else reversed(self.subjects):
-                attempt = undisturbed(partial(case.measure, subject, self.conditions), ours, self.patience_seconds)
+                attempt = undisturbed(partial(case.measure, subject, conditions), ours, self.patience_seconds)
                 samples[subject.name].append(attempt.sample)
                 self.others_share = max(self.others_share, attempt.others_share)
-                print(f"{case.name} {turn + 1}/{self.rounds} {subject.name}: {_progress(attempt)}", file=sys.stderr)
-        return summarise(case, samples)
+                of = f"{case.name} {connections} {turn + 1}/{self.rounds}"
+                print(f"{of} {subject.name}: {_progress(attempt)}", file=sys.stderr)
+        return summarise(case, samples, connections)
 
 
 def _progress(attempt: Attempt[Sample]) -> str:

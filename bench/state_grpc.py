@@ -7,10 +7,11 @@ server does, so there the servers' processor time per call says more than the ra
 
 import json
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bench.load import Outcome, Target, ghz, h2load, sample
+from bench.load import Outcome, Target, ghz, h2load, sample, tail_ms
 from bench.records import Case, Conditions, Sample, Subject
 from bench.resources import MEMORY_STORE
 from bench.state_http import KEY, VALUE, put_one
@@ -42,8 +43,11 @@ def same_headers(subject: Subject, conditions: Conditions) -> Sample:
     with tempfile.TemporaryDirectory() as directory:
         body = Path(directory) / "request.bin"
         body.write_bytes(framed_request())
-        target = Target(subject.caller.grpc, f"/{METHOD}", body, _HEADERS, http2=True)
-        return sample(subject, conditions.seconds, partial(_checked, target))
+        target = Target(
+            subject.caller.grpc, f"/{METHOD}", body, _HEADERS, http2=True, connections=conditions.connections
+        )
+        measured = sample(subject, conditions.seconds, partial(_checked, target))
+        return replace(measured, p99_ms=tail_ms(target))
 
 
 def _checked(target: Target, seconds: float) -> Outcome:
@@ -64,7 +68,8 @@ def by_ghz(metadata: dict[str, str], subject: Subject, conditions: Conditions) -
     proto = Path(__file__).with_name("getstate.proto")
     message = json.dumps({"store_name": MEMORY_STORE, "key": KEY})
     arguments = ["--proto", str(proto), "--call", METHOD, "-d", message, "-m", json.dumps(metadata)]
-    return sample(subject, conditions.seconds, partial(ghz, conditions.ghz, subject.caller.grpc, arguments))
+    calls = partial(ghz, conditions.ghz, subject.caller.grpc, arguments, conditions.connections)
+    return sample(subject, conditions.seconds, calls)
 
 
 CASES = (

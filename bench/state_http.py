@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.client import request
-from bench.load import Target, h2load, sample
+from bench.load import Target, sample_target
 from bench.records import Case, Conditions, Sample, Subject
 from bench.resources import MEMORY_STORE, SQLITE_STORE
 
@@ -28,8 +28,8 @@ def put_one(subject: Subject, store: str) -> None:
 def get(store: str, subject: Subject, conditions: Conditions) -> Sample:
     """GET one key of `store`."""
     put_one(subject, store)
-    target = Target(subject.caller.http, f"/v1.0/state/{store}/{KEY}")
-    return sample(subject, conditions.seconds, partial(h2load, target))
+    target = Target(subject.caller.http, f"/v1.0/state/{store}/{KEY}", connections=conditions.connections)
+    return sample_target(subject, conditions.seconds, target)
 
 
 def save(store: str, subject: Subject, conditions: Conditions) -> Sample:
@@ -38,8 +38,9 @@ def save(store: str, subject: Subject, conditions: Conditions) -> Sample:
     with tempfile.TemporaryDirectory() as directory:
         body = Path(directory) / "items.json"
         body.write_bytes(ITEMS)
-        target = Target(subject.caller.http, f"/v1.0/state/{store}", body, ("content-type: application/json",))
-        return sample(subject, conditions.seconds, partial(h2load, target))
+        path, headers = f"/v1.0/state/{store}", ("content-type: application/json",)
+        target = Target(subject.caller.http, path, body, headers, connections=conditions.connections)
+        return sample_target(subject, conditions.seconds, target)
 
 
 CASES = (

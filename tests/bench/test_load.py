@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.load import Outcome, parse_ghz, parse_h2load
+from bench.load import Outcome, parse_ghz, parse_h2load, parse_times
 
 H2LOAD = """\
 finished in 2.00s, 20312.00 req/s, 3.93MB/s
@@ -23,6 +23,10 @@ Summary:
   Fastest:\t0.21 ms
   Average:\t1.51 ms
   Requests/sec:\t10000.00
+
+Latency distribution:
+  50 % in 1.40 ms
+  99 % in 4.25 ms
 
 Status code distribution:
   [OK]            20990 responses
@@ -43,6 +47,14 @@ def test_ghz_only_ok_counts_as_done() -> None:
     outcome = parse_ghz(GHZ)
 
     assert (outcome.completed, outcome.failed, outcome.seconds, outcome.latency_ms) == (20990, 10, 2.1, 1.51)
+    assert outcome.p99_ms == 4.25
+
+
+def test_the_99th_percentile_of_good_answers_is_read_from_the_log() -> None:
+    """One of a hundred may take longer; refused requests and too few say nothing."""
+    lines = [f"17000000000000{number:03}\t204\t{number}" for number in range(1, 201)]
+    assert parse_times("\n".join([*lines, "17000000000000999\t500\t9999999"])) == 0.199
+    assert parse_times("\n".join(lines[:99])) is None
 
 
 @pytest.mark.parametrize("parse", [parse_h2load, parse_ghz])

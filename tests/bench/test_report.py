@@ -44,6 +44,16 @@ def test_a_floor_is_reached_at_its_ratio(rate: float, *, passed: bool) -> None:
     assert Report((row,), {}, 1, 1.0).passed is passed
 
 
+def test_a_floor_is_for_one_number_of_connections() -> None:
+    """What other loads give is told, not judged, and not drawn."""
+    samples: dict[SubjectName, list[Sample]] = {"noded": [sample(100)], "daprd": [sample(100)]}
+    row = summarise(GET, samples, connections=1)
+
+    assert (row.passed, row.rate_ratio) == (None, 1)
+    assert "    1 " in table(Report((row,), {}, 1, 1.0))
+    assert GET.title not in draw([row])
+
+
 def test_where_the_generator_is_the_limit_processor_time_is_compared() -> None:
     """Equal rates at a third of the processor time are a ratio of three."""
     row = summed(BY_GHZ, [sample(900, 0.3)], [sample(900, 0.9)])
