@@ -134,6 +134,9 @@ def _keep(target: "Target") -> int:
     reached: set[tuple[str, int]] = set()
     for data in corpus(target):
         reached |= _lines(target, data)
+    if not (WORK / target.name).is_dir():
+        print(f"nothing has gathered in {WORK / target.name}: run python -m tests.fuzz {target.name} --minutes 1 first")
+        return 2
     found = sorted((path.read_bytes() for path in (WORK / target.name).iterdir()), key=len)[:LOOKED_AT]
     kept = size = 0
     for data in found:
