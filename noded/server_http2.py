@@ -72,16 +72,19 @@ class Http2Wire:
 
     def feed(self, data: bytes) -> None:
         """Take bytes, act, and send what came of it."""
+        codec = self.codec
         self._feeding = True
         try:
-            self.codec.feed(data, self._now())
+            codec.feed(data, self._now())
         finally:
             self._feeding = False
-        self.mid_head = self.codec.unfinished
-        self._send_out()
+        self.mid_head = codec.unfinished
+        out = codec.take_output()
+        if (not out or self.link.send(out)) and codec.open_output():
+            self._send_out()
         if self._holding:
             self._release()
-        if self.codec.closed:
+        if codec.closed:
             self.lost()
             self.link.shut()
 

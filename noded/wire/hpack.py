@@ -106,7 +106,7 @@ class HpackError(ValueError):
 class Decoder:
     """The receiving side of one connection's header compression."""
 
-    __slots__ = ("_blocks", "_capacity", "_entries", "_max_list_bytes", "_used")
+    __slots__ = ("_blocks", "_capacity", "_entries", "_max_list_bytes", "_used", "known")
 
     def __init__(self, max_list_bytes: int) -> None:
         self._max_list_bytes = max_list_bytes
@@ -114,6 +114,8 @@ class Decoder:
         self._used = 0
         self._entries: list[Field] = []  # the newest last, so index 62 is [-1]
         self._blocks: dict[bytes, HeaderBlock] = {}
+        self.known = self._blocks.get
+        """What a block stands for that was decoded before and means the same still, or None."""
 
     def decode(self, raw: bytes) -> HeaderBlock:
         """Decode one whole header block.

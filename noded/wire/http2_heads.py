@@ -118,8 +118,13 @@ class HeadReceiver(DataReceiver):
         if flags != END_HEADERS or not stream_id:
             self._receive_headers(stream_id, flags, data[start:stop])
             return stop
-        block = self._decoder.decode(data[start:stop])
-        take = block.take if block.kinship is None else self._kin.get(block.kinship)
+        raw = data[start:stop]
+        block = self._decoder.known(raw)
+        if block is None:
+            block = self._decoder.decode(raw)
+            take = None if block.kinship is None else self._kin.get(block.kinship)
+        else:
+            take = block.take
         if take is not None:
             end = self._take_whole(take, block, stream_id, data, stop)
             if end:
@@ -150,7 +155,7 @@ class HeadReceiver(DataReceiver):
             or not 0 < size <= self._largest_whole
             or size > self._receive_window
             or stop > len(data)
-            or (block.content_length is not None and block.content_length != size)
+            or ((length := block.content_length) is not None and length != size)
             or self._goaway_sent
             or len(self._streams) >= self._limits.max_concurrent_streams
         ):

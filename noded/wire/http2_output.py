@@ -69,6 +69,7 @@ class Output:
         "_goaway_sent",
         "_initial_send_window",
         "_limits",
+        "_max_output_bytes",
         "_max_send_frame",
         "_next_id",
         "_out",
@@ -92,6 +93,7 @@ class Output:
         self._out: list[bytes] = []
         self._undrained_controls = 0
         self._send_window = DEFAULT_WINDOW_BYTES
+        self._max_output_bytes = limits.max_output_bytes
         self._floor = 0
         """Where `_send_window` may fall until `open_output`: the peer's windows do not say whether it reads."""
         self.backlog_bytes = 0
@@ -126,7 +128,8 @@ class Output:
 
     def open_output(self) -> bool:
         """Let `max_output_bytes` more of DATA out: what was taken found a reader. True: there is more to take."""
-        self._floor = max(self._send_window - self._limits.max_output_bytes, 0)
+        floor = self._send_window - self._max_output_bytes
+        self._floor = floor if floor > 0 else 0  # noqa: FURB136 - a call of `max` for every read costs more
         if not self._backlogged:
             return False
         self._flush_all()
