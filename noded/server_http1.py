@@ -316,10 +316,18 @@ class Http1Wire(KnownRequests):
         if not exchange.begin_anew():
             exchange.abort()
             return
+        self._unhold(exchange)
         self._streamed = call = self._call(self._parser.get_method(), b"", exchange)
         call.too_large = True
         call.body_complete = False
         self._handle(call)
+
+    def _unhold(self, exchange: Http1Exchange) -> None:
+        """Have a request that was not begun never begin."""
+        for at, call in enumerate(self._held):
+            if call.exchange is exchange:
+                del self._held[at]
+                return
 
     def _reset(self) -> None:
         self._url = b""

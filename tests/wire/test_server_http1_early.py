@@ -69,6 +69,17 @@ def test_what_stands_before_dispatch_sees_a_request_over_the_limit_as_it_came() 
     assert told == [0, 500]
 
 
+def test_a_request_that_passes_the_limit_while_it_is_held_begins_once() -> None:
+    """Its peer reads no answers; when it does, the request is handled as too large, and not before that as it was."""
+    rig = streamed()
+    rig.wire.hold()
+    rig.feed(UPLOAD)
+    over_the_limit(rig)
+    assert rig.calls == []
+    rig.wire.writable()
+    assert [call.too_large for call in rig.calls] == [True]
+
+
 def test_chunks_over_the_limit_break_off_an_answer_that_has_begun() -> None:
     """Nothing else can be told by then."""
     rig = streamed()
