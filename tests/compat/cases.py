@@ -17,7 +17,7 @@ one of bytes (files whose name begins with wire) is
 and all may have
   noded: {because, ...}     where noded answers otherwise on purpose: the reason, and the fields it replaces;
                             None takes a field out of the comparison
-A file may have a `setting`: flags, environment and configuration of a runtime of its own, without an app.
+A file may have a `setting`: flags, environment, configuration and components of a runtime of its own, without an app.
 """
 
 from collections.abc import Mapping
@@ -80,7 +80,8 @@ def setting_of(document: Mapping[str, Any]) -> Setting:
     """What a file's runtime is started with."""
     given = document.get("setting", {})
     environment = tuple(given.get("environment", {}).items())
-    return Setting(tuple(given.get("flags", ())), environment, given.get("configuration", ""))
+    flags = tuple(given.get("flags", ()))
+    return Setting(flags, environment, given.get("configuration", ""), given.get("components"))
 
 
 def conversation(path: Path, runtime: Runtime) -> Conversation:

@@ -69,6 +69,8 @@ class Setting(NamedTuple):
     environment: tuple[tuple[str, str], ...] = ()
     configuration: str = ""
     """The text of a kind Configuration."""
+    components: str | None = None
+    """In the place of resources/components.yaml."""
 
 
 PLAIN = Setting()
@@ -81,7 +83,8 @@ def running_with(command: Sequence[str], setting: Setting) -> Iterator[Runtime]:
     with tempfile.TemporaryDirectory(prefix="daprd-") as text:
         root = Path(text)
         (root / "resources").mkdir()
-        (root / "resources" / "components.yaml").write_text(components().replace("@STATE_DIR@", text))
+        described = components() if setting.components is None else setting.components
+        (root / "resources" / "components.yaml").write_text(described.replace("@STATE_DIR@", text))
         (root / "configuration.yaml").write_text(setting.configuration)
         words = [*command, "--app-id", APP_ID, "--unix-domain-socket", text, "--enable-metrics=false"]
         words += ["--resources-path", str(root / "resources"), *setting.flags]
