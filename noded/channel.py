@@ -216,7 +216,7 @@ class HttpChannel:
         """
         busy = isinstance(error, (BlockingIOError, TimeoutError))
         if not (busy and self._connections):
-            reason = str(error) or "no connection in time"
+            reason = error.strerror or str(error) or "no connection in time"
             self._fail_waiting(ChannelError(f"cannot reach the app at {self._dialer.name}: {reason}"))
 
     def _fail_waiting(self, error: ChannelError) -> None:

@@ -224,7 +224,7 @@ class Http2Channel:
     def _unreachable(self, error: OSError) -> None:
         """Tell those who wait, unless there are other connections to wait for."""
         if not self._connections:
-            reason = str(error) or "no connection in time"
+            reason = error.strerror or str(error) or "no connection in time"
             self._fail_waiting(f"cannot reach the app at {self._dialer.name}: {reason}")
 
     def _fail_waiting(self, reason: str) -> None:
