@@ -60,7 +60,7 @@ class OwnedFile:
         os.ftruncate(self._descriptor, 0)
 
     def release(self, *, clean: bool) -> None:
-        """Let others have it; `clean`: the totals in it are right. Unmarked, on a full disk say, they are counted anew."""
+        """Let others have it; `clean`: the totals in it are right. Unmarked (a full disk), they are counted anew."""
         try:
             if clean:
                 with suppress(OSError):
