@@ -29,11 +29,6 @@ _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
-def has_illegal_separator(key: str) -> bool:
-    """Whether a raw state key holds `||` and must be refused."""
-    return ILLEGAL in key
-
-
 def check_app_id(app_id: str) -> str | None:
     """Say what is wrong with an app id, or None. Dots are Dapr's separator between app id and namespace."""
     if _APP_ID.fullmatch(app_id):

@@ -32,6 +32,8 @@ class AppView(Struct, rename="camel"):
     grpc_port: int | None = None
     declared: bool = True
     """False: attached by `noded run`."""
+    healthy: bool | None = None
+    """What its probes say; None: it is not probed."""
 
 
 class LimitView(Struct, rename="camel"):
@@ -102,6 +104,7 @@ def app_view(daemon: "Daemon", attachment: "Attachment") -> AppView:
         endpoints.http_port,
         endpoints.grpc_port,
         daemon.is_declared(app.namespace, app.app_id),
+        None if app.spec.health is None else app.healthy,
     )
 
 

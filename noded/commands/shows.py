@@ -12,7 +12,9 @@ from noded.commands.tables import duration, quantity, size, table
 
 Row = dict[str, Any]
 
+_APPS = tuple("NAMESPACE APP READY HEALTHY CHANNEL LOOPBACK COMPONENTS SUBSCRIPTIONS FROM SOCKETS".split())
 _COUNTED = ("APP", "REQUESTS", "REFUSED", "ERRORS", "IN", "OUT", "DELIVERED", "DROPPED", "CPU")
+_YES_NO = {True: "yes", False: "no", None: "-"}
 _LIMITS = ("SUBJECT", "LIMIT", "USED", "OF", "REFUSED")
 
 
@@ -39,8 +41,7 @@ def _show(options: argparse.Namespace) -> int:
 def _apps(rows: list[Row]) -> str:
     if not rows:
         return "no app is attached: declare one (kind App) or start one with `noded run`\n"
-    header = ("NAMESPACE", "APP", "READY", "CHANNEL", "LOOPBACK", "COMPONENTS", "SUBSCRIPTIONS", "FROM", "SOCKETS")
-    return table(header, map(_app, rows))
+    return table(_APPS, map(_app, rows))
 
 
 def _app(row: Row) -> tuple[str, ...]:
@@ -48,7 +49,8 @@ def _app(row: Row) -> tuple[str, ...]:
     return (
         row["namespace"],
         row["appId"],
-        "yes" if row["ready"] else "no",
+        _YES_NO[row["ready"]],
+        _YES_NO[row["healthy"]],
         row["channel"] or "-",
         ports,
         ",".join(row["components"]) or "-",

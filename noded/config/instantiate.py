@@ -21,11 +21,6 @@ def is_per_app(spec: ComponentSpec) -> bool:
     )
 
 
-def is_namespace_scoped(spec: ComponentSpec) -> bool:
-    """Whether topics are to carry the namespace as prefix: Dapr's rule for a pubsub whose metadata says {namespace}."""
-    return any("{namespace}" in value for value in spec.metadata.values())
-
-
 def resolve_metadata(
     spec: ComponentSpec, namespace: str, app_id: str, environ: Mapping[str, str] | None = None
 ) -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 
 from components.contract import ConfigError
 from noded.config.catalogue import Catalogue
-from noded.config.instantiate import default_resources, is_namespace_scoped, is_per_app, resolve_metadata
+from noded.config.instantiate import default_resources, is_per_app, resolve_metadata
 from noded.config.load import load_resources
 from noded.config.paths import PathTooLongError, admin_path, default_run_dir, default_state_dir, socket_paths
 from noded.config.records import ComponentSpec, Settings
@@ -97,7 +97,6 @@ def test_templates_are_replaced_as_daprd_does() -> None:
     assert resolved == resolve_metadata(spec, "shop", "orders", {"POD_NAME": "pod"})
     assert resolved["b"] != resolve_metadata(spec, "shop", "checkout", {"POD_NAME": "pod"})["b"]
     assert is_per_app(spec)
-    assert is_namespace_scoped(spec)
 
 
 def test_pod_name_that_is_not_set_is_an_error() -> None:

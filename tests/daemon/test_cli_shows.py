@@ -46,6 +46,7 @@ def test_apps_are_listed(daemon: Daemon) -> None:
         "NAMESPACE": "shop",
         "APP": "orders",
         "READY": "yes",
+        "HEALTHY": "-",
         "CHANNEL": "-",
         "LOOPBACK": f"{told['httpPort']},{told['grpcPort']}",
         "COMPONENTS": "pubsub,statestore",

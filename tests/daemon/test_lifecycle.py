@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from tests.compat.wire import UnixConnection
 from tests.daemon.lifecycle_app import LifecycleApp
+from tests.daemon.server_clients import operator
 from tests.daemon_process import Daemon, running_daemon, wait_for_socket, write_resources
 from tests.daprd.sidecar_process import Reply
 
@@ -151,6 +152,20 @@ def test_disabled_init_endpoints_are_not_asked() -> None:
             assert invoke(daemon).status == 200
 
             assert app.paths() == ["/hello"]
+
+
+def test_the_operator_is_shown_an_apps_health() -> None:
+    """As its probes say; of one that is not probed nothing is said."""
+    with LifecycleApp() as app, attached(app) as daemon:
+        until(lambda: health(daemon) == {"app": True, "other": None})
+        app.health = 503
+        until(lambda: health(daemon) == {"app": False, "other": None})
+
+
+def health(daemon: Daemon) -> dict[str, object]:
+    listed = operator(daemon, "/v1/apps")
+    assert isinstance(listed, list)
+    return {each["appId"]: each["healthy"] for each in listed}
 
 
 def test_calls_to_an_unhealthy_app_are_refused_in_daprds_words() -> None:
