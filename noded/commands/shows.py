@@ -12,7 +12,9 @@ from noded.commands.tables import duration, quantity, size, table
 
 Row = dict[str, Any]
 
-_APPS = tuple("NAMESPACE APP READY HEALTHY CHANNEL LOOPBACK COMPONENTS SUBSCRIPTIONS FROM SOCKETS".split())
+_APPS = (
+    "NAMESPACE", "APP", "READY", "HEALTHY", "CHANNEL", "LOOPBACK", "COMPONENTS", "SUBSCRIPTIONS", "FROM", "SOCKETS",
+)  # fmt: skip
 _COUNTED = ("APP", "REQUESTS", "REFUSED", "ERRORS", "IN", "OUT", "DELIVERED", "DROPPED", "CPU")
 _YES_NO = {True: "yes", False: "no", None: "-"}
 _LIMITS = ("SUBJECT", "LIMIT", "USED", "OF", "REFUSED")
