@@ -10,6 +10,7 @@ from pathlib import Path
 
 from noded.commands.arguments import CommandError, Commands, add_command
 from noded.commands.failures import leaves
+from noded.config.http_settings import HttpSettings
 from noded.config.paths import PathTooLongError, admin_path
 from noded.config.records import Settings
 from noded.config.values import parse_quantity
@@ -28,6 +29,10 @@ def add(commands: Commands) -> None:
     add_argument("--state-dir", type=Path, metavar="DIR", help="where local stores keep their files")
     add_argument("--drain-seconds", type=_seconds, metavar="SECONDS", help="for what is in flight at the end")
     add_argument("--max-body-size", type=_size, metavar="SIZE", help="of a request, as 4Mi")
+    add_argument("--read-buffer-size", type=_size, metavar="SIZE", help="of a request's head, as 4Ki")
+    add_argument(
+        "--allowed-origins", default="", metavar="ORIGINS", help="of web pages, by commas; default: CORS is off"
+    )
     add_argument("--memory-limit", type=_size, metavar="SIZE", help="of the daemon; default: its control group's")
     add_argument("--metrics-port", type=_port, metavar="PORT", help="serve the metrics there as well; 0: anywhere free")
     add_argument("--metrics-listen-address", default="0.0.0.0", metavar="ADDRESS", help="of that port")  # noqa: S104
@@ -84,6 +89,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         drain_seconds=shipped.drain_seconds if options.drain_seconds is None else options.drain_seconds,
         max_body_bytes=options.max_body_size or shipped.max_body_bytes,
         memory_bytes=options.memory_limit,
+        http=_http(options, shipped.http),
         metrics_listen=None if options.metrics_port is None else (options.metrics_listen_address, options.metrics_port),
         log_level=options.log_level or shipped.log_level,
         log_as_json=options.log_as_json,
@@ -96,6 +102,14 @@ def _settings(options: argparse.Namespace) -> Settings:
     except PathTooLongError as error:
         options.refuse(f"--run-dir: {error}")
     return settings
+
+
+def _http(options: argparse.Namespace, shipped: HttpSettings) -> HttpSettings:
+    return replace(
+        shipped,
+        read_buffer_bytes=options.read_buffer_size or shipped.read_buffer_bytes,
+        allowed_origins=tuple(options.allowed_origins.split(",")) if options.allowed_origins else (),
+    )
 
 
 def _paths_needed(settings: Settings) -> Iterator[tuple[str, Path]]:

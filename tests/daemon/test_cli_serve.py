@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from noded.cli import main
+from tests.compat.wire import UnixConnection
 from tests.daemon.cli_process import APP, SECONDS, Reply, asked, command, http, noded, save, started, until
 from tests.daemon_process import end, running_daemon, start, wait_for_socket, write_resources
 
@@ -296,3 +297,22 @@ def test_reload_over_a_half_written_file_detaches_nobody(half: str) -> None:
         assert noded("reload", "--run-dir", daemon.run_dir).returncode == 0
         assert [each["appId"] for each in asked(daemon, "apps")] == ["a", "b"]
         assert "default/a detached" not in daemon.log()
+
+
+def test_heads_and_origins_by_flags(short_path: Path) -> None:
+    """`--read-buffer-size` bounds heads, and `--allowed-origins` turns CORS on for those."""
+    (short_path / "resources").mkdir()
+    write_resources(short_path, {"a.yaml": APP % ("a", 5)})
+    directories = ("--run-dir", short_path / "run", "--state-dir", short_path / "state")
+    http_flags = ("--read-buffer-size", "1Ki", "--allowed-origins", "http://a,http://b")
+    path = short_path / "run" / "apps" / "default" / "a" / "dapr-a-http.socket"
+    with started("serve", "--resources-path", short_path / "resources", *directories, *http_flags):
+        until((short_path / "run" / "admin.socket").exists)  # made after those of the apps
+        connection = UnixConnection(path)
+        connection.request("GET", "/v1.0/healthz/outbound", headers={"origin": "http://b"})
+        allowed = connection.getresponse()
+        allowed.read()
+        connection.request("GET", "/v1.0/healthz/outbound", headers={"x-large": "a" * 6000})
+
+        assert (allowed.status, allowed.getheader("access-control-allow-origin")) == (204, "http://b")
+        assert connection.getresponse().status == 431
