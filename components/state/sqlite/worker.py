@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 Job = Callable[[], None]
 
-_SHARED_ITEMS = 16
+_SHARED_ITEMS = 12
 """Of one owner in a batch while there are several."""
 _SHARED_BATCHES = 64
 """How long that stays so, in batches, after the last with several: who asks one by one is in every second batch."""
