@@ -5,8 +5,8 @@ Colours come from a style sheet that follows the reader's light or dark scheme; 
 
 from collections.abc import Sequence
 from pathlib import Path
-from xml.sax.saxutils import escape
 
+from bench import svg
 from bench.records import CONNECTIONS
 from bench.report import Row
 
@@ -14,7 +14,6 @@ _WIDTH = 860
 _LABEL_X = 310
 _BAR_X = 320
 _BAR_WIDTH = 330
-_BAR_HEIGHT = 14
 _ROW_HEIGHT = 46
 _TOP = 54
 _RATIO_X = _WIDTH - 12
@@ -44,11 +43,11 @@ def draw(rows: Sequence[Row]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img" aria-label="noded and daprd on one core">',
         f"<style>{_STYLE}</style>",
-        _text(12, 22, "Operations per second on one core", "title"),
-        _bar(_BAR_X, 12, 12, "noded"),
-        _text(_BAR_X + 18, 22, "noded, one daemon for both apps"),
-        _bar(_BAR_X + 270, 12, 12, "daprd"),
-        _text(_BAR_X + 288, 22, "daprd 1.18, one per app"),
+        svg.text(12, 22, "Operations per second on one core", "title"),
+        svg.bar(_BAR_X, 12, 12, "noded"),
+        svg.text(_BAR_X + 18, 22, "noded, one daemon for both apps"),
+        svg.bar(_BAR_X + 270, 12, 12, "daprd"),
+        svg.text(_BAR_X + 288, 22, "daprd 1.18, one per app"),
         *body,
         "</svg>\n",
     ]
@@ -58,26 +57,17 @@ def draw(rows: Sequence[Row]) -> str:
 def _row(row: Row, top: int) -> list[str]:
     assert row.daprd is not None
     longest = max(row.noded.rate, row.daprd.rate, 1)
-    middle = top + _BAR_HEIGHT + 5
-    parts = [_text(_LABEL_X, middle, row.title, "", "end")]
+    middle = top + svg.BAR_HEIGHT + 5
+    parts = [svg.text(_LABEL_X, middle, row.title, "", "end")]
     for line, (name, rate) in enumerate((("noded", row.noded.rate), ("daprd", row.daprd.rate))):
-        y = top + line * (_BAR_HEIGHT + 2)
+        y = top + line * (svg.BAR_HEIGHT + 2)
         width = max(round(_BAR_WIDTH * rate / longest), 2)
-        parts += [_bar(_BAR_X, y, width, name), _text(_BAR_X + width + 6, y + 11, f"{rate:,.0f}", "small")]
+        parts += [svg.bar(_BAR_X, y, width, name), svg.text(_BAR_X + width + 6, y + 11, f"{rate:,.0f}", "small")]
     if row.rate_ratio is not None:
-        parts.append(_text(_RATIO_X, middle + 1, f"{row.rate_ratio:.1f}×", "ratio", "end"))  # noqa: RUF001 - the sign of multiplication is meant
+        parts.append(svg.text(_RATIO_X, middle + 1, f"{row.rate_ratio:.1f}×", "ratio", "end"))  # noqa: RUF001 - the sign of multiplication is meant
     return parts
-
-
-def _bar(x: int, y: int, width: int, name: str) -> str:
-    return f'<rect class="{name}" x="{x}" y="{y}" width="{width}" height="{_BAR_HEIGHT}" rx="2"/>'
-
-
-def _text(x: int, y: int, content: str, style: str = "", anchor: str = "start") -> str:
-    return f'<text class="{style}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(content)}</text>'
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
     """Draw into a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(draw(rows))
+    svg.write(draw(rows), path)

@@ -6,7 +6,6 @@ beside the flood? Then two tenants flood alike: what does each get? The daemon h
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -69,9 +68,8 @@ class Node:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write. Exit code 1 with --check where a floor was missed; 2 where tools are absent."""
     options = _parser().parse_args(arguments)
-    missing = servers.missing_tools()
-    if missing or not {servers.SERVER_CORE, servers.LOAD_CORE} <= os.sched_getaffinity(0):
-        print("needs two cores and:", ", ".join(missing) or "they are not both ours", file=sys.stderr)
+    if lacking := servers.what_is_lacking():
+        print(lacking, file=sys.stderr)
         return 2
     names = set(filter(None, options.only.split(",")))
     questions = [question for question in QUESTIONS if not names or question.name in names]

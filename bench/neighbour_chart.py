@@ -7,8 +7,8 @@ colours of `bench.chart`.
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from xml.sax.saxutils import escape
 
+from bench import svg
 from bench.floors import NEIGHBOUR_P50, NEIGHBOUR_P99
 from bench.neighbour_records import Row
 
@@ -47,14 +47,14 @@ def draw(rows: Sequence[Row]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}"',
         f' role="img" aria-label="{label}">',
         f"<style>{_STYLE}</style>",
-        _text(12, 22, "A quiet tenant beside a flood: times its quiet latency", "title"),
-        f'<rect class="p50" x="{_BAR_X + 150}" y="12" width="12" height="12" rx="2"/>',
-        _text(_BAR_X + 168, 22, f"median, at most {NEIGHBOUR_P50:g}\u00d7"),
-        f'<rect class="p99" x="{_BAR_X + 310}" y="12" width="12" height="12" rx="2"/>',
-        _text(_BAR_X + 328, 22, f"99th percentile, at most {NEIGHBOUR_P99:g}\u00d7"),
+        svg.text(12, 22, "A quiet tenant beside a flood: times its quiet latency", "title"),
+        svg.bar(_BAR_X + 150, 12, 12, "p50", 12),
+        svg.text(_BAR_X + 168, 22, f"median, at most {NEIGHBOUR_P50:g}\u00d7"),
+        svg.bar(_BAR_X + 310, 12, 12, "p99", 12),
+        svg.text(_BAR_X + 328, 22, f"99th percentile, at most {NEIGHBOUR_P99:g}\u00d7"),
         *body,
         f'<line class="goal" x1="{goal_x}" x2="{goal_x}" y1="{_TOP - 8}" y2="{height - 20}"/>',
-        _text(goal_x, height - 6, "allowed", "small", "middle"),
+        svg.text(goal_x, height - 6, "allowed", "small", "middle"),
         "</svg>\n",
     ]
     return "\n".join(parts)
@@ -62,24 +62,19 @@ def draw(rows: Sequence[Row]) -> str:
 
 def _row(row: Row, top: int) -> list[str]:
     quiet = (median(each.quiet.p50_us for each in row.pairs), median(each.quiet.p99_us for each in row.pairs))
-    parts = [_text(_LABEL_X, top + 19, row.title, anchor="end")]
+    parts = [svg.text(_LABEL_X, top + 19, row.title, anchor="end")]
     ratios = (("p50", row.p50_ratio, NEIGHBOUR_P50), ("p99", row.p99_ratio, NEIGHBOUR_P99))
     for line, (style, ratio, goal) in enumerate(ratios):
         y = top + line * 16
         width = max(min(round(_GOAL_WIDTH * ratio / goal), _MOST_WIDTH), 2)
         words = f"{ratio:.1f}\u00d7 of {quiet[line]:,.0f} \u00b5s"
-        parts.append(f'<rect class="{style}" x="{_BAR_X}" y="{y}" width="{width}" height="14" rx="2"/>')
-        parts.append(_text(_BAR_X + width + 6, y + 11, words, "small"))
+        parts.append(svg.bar(_BAR_X, y, width, style))
+        parts.append(svg.text(_BAR_X + width + 6, y + 11, words, "small"))
     if row.apart is not None:
-        parts.append(_text(_SHARES_X, top + 19, f"shares {row.apart:.1%} apart", "small", "end"))
+        parts.append(svg.text(_SHARES_X, top + 19, f"shares {row.apart:.1%} apart", "small", "end"))
     return parts
-
-
-def _text(x: int, y: int, content: str, style: str = "", anchor: str = "start") -> str:
-    return f'<text class="{style}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(content)}</text>'
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
     """Draw into a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(draw(rows))
+    svg.write(draw(rows), path)

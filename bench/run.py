@@ -1,7 +1,6 @@
 """One run: both runtimes up, case by case, round by round, in pairs whose order alternates."""
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -23,9 +22,8 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write. Exit code 1 with --check where a floor was missed; 2 where tools are absent."""
     options = _parser().parse_args(arguments)
-    missing = servers.missing_tools()
-    if missing or not {servers.SERVER_CORE, servers.LOAD_CORE} <= os.sched_getaffinity(0):
-        print("needs two cores and:", ", ".join(missing) or "they are not both ours", file=sys.stderr)
+    if lacking := servers.what_is_lacking():
+        print(lacking, file=sys.stderr)
         return 2
     conditions = Conditions(options.seconds, options.ghz)
     report = measure(_chosen(options), conditions, options)

@@ -152,7 +152,10 @@ def _wait_calls_arrive(subject: Subject) -> None:
     wait_until(lambda: answers(subject.caller.http, path), f"a call through {subject.name}")
 
 
-def missing_tools() -> list[str]:
-    """Load tools this machine lacks, with the package that has each."""
+def what_is_lacking() -> str:
+    """Say which load tools this machine lacks, with the package that has each, or that a core is not ours; or ""."""
     tools = {"h2load": "Debian's nghttp2-client", "taskset": "util-linux"}
-    return [f"{tool} ({source})" for tool, source in tools.items() if shutil.which(tool) is None]
+    missing = [f"{tool} ({source})" for tool, source in tools.items() if shutil.which(tool) is None]
+    if not missing and {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
+        return ""
+    return f"needs two cores and: {', '.join(missing) or 'they are not both ours'}"

@@ -80,10 +80,8 @@ class HttpChannel:
         waits_seconds: float = 0.0,
     ) -> AppResponse:
         """As AppChannel.call."""
-        sink = WholeAnswer(self._bounds.answer_bytes)
         request = AppRequest(method, target, headers, body)
-        sink.exchange = self.open(request, sink, timeout_seconds, waits_seconds)
-        return await sink.completion
+        return await WholeAnswer(self._bounds.answer_bytes).asked(self, request, timeout_seconds, waits_seconds)
 
     def open(
         self, request: AppRequest, sink: ResponseSink, timeout_seconds: float, waits_seconds: float = 0.0

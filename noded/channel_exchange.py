@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from components.completion import Completion
 from noded.calls import Header
-from noded.channel_contract import AppResponse, ChannelError
+from noded.channel_contract import AppChannel, AppResponse, ChannelError
 from noded.wire.http1 import CHUNKED, LAST_CHUNK, chunk, request_head
 from noded.wire.known_answers import KnownAnswer
 
@@ -275,6 +275,13 @@ class WholeAnswer(GatheringSink):
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes)
         self.completion: Completion[AppResponse] = Completion()
+
+    def asked(
+        self, channel: AppChannel, request: "AppRequest", timeout_seconds: float, waits_seconds: float
+    ) -> Completion[AppResponse]:
+        """Send a request whose answer this is, with the times of `AppChannel.open`."""
+        self.exchange = channel.open(request, self, timeout_seconds, waits_seconds)
+        return self.completion
 
     def on_whole(self, status: int, headers: list[Header], body: bytes) -> None:
         """Give the answer."""

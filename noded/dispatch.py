@@ -118,8 +118,7 @@ class Dispatcher:
 
         def ended(status: int, sent: int) -> None:
             tenant.gate.release(self._turns.now, sent)
-            tenant.usage.served(candidate.index, status, size, sent)
-            tenant.usage.took(candidate.index, status, since)
+            tenant.usage.served_late(candidate.index, status, size, sent, since)
 
         return ended
 

@@ -323,9 +323,10 @@ class UnaryCall:
         tenant = self.wire.link.app.tenant
         if self._method.limited:
             tenant.gate.release(self._owner.turns.now, size)
-        tenant.usage.served(self._method.index, status, self._size, size)
         if self._since >= 0:
-            tenant.usage.took(self._method.index, status, self._since)
+            tenant.usage.served_late(self._method.index, status, self._size, size, self._since)
+        else:
+            tenant.usage.served(self._method.index, status, self._size, size)
 
 
 def error_trailers(error: ApiError, extra: Sequence[Header] = ()) -> bytes:

@@ -29,9 +29,7 @@ class PeerCall:
 
     def answered_http(self, verb: bytes, status: int, received: int) -> None:
         """Count what it came to, of a call to an HTTP app. The clock is read."""
-        usage, peer = self._usage, self._peer
-        cell = peer.http.get((verb, status)) or peer.http_cell(verb, status)
-        cell.add(received, self._sent, (usage.time.tick() - self._since) * 1000, usage.bounds_ms)
+        self._peer.answered_http(self._usage, verb, status, received, self._sent, self._since)
 
     def answered_grpc(self, path: bytes, code: int, received: int) -> None:
         """Count what it came to, of a call to a gRPC app. The clock is read."""

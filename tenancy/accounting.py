@@ -106,6 +106,13 @@ class Peer:
             self.http[verb, status] = cell
         return cell
 
+    def answered_http(  # noqa: PLR0913, PLR0917 - a call has so many figures
+        self, usage: "Usage", verb: bytes, status: int, received: int, sent: int, since: float
+    ) -> None:
+        """Count a call over HTTP by the caller's clock, which is read; it began at `since`."""
+        cell = self.http.get((verb, status)) or self.http_cell(verb, status)
+        cell.add(received, sent, (usage.time.tick() - since) * 1000, usage.bounds_ms)
+
 
 class Totals(NamedTuple):
     """Of all requests of one tenant."""
@@ -198,12 +205,6 @@ class Usage:
         """Count one request that had waited since then."""
         cell = self.answers.get(face << STATUS_BITS | status) or self._new(face, status)
         cell.add(bytes_in, bytes_out, (self.time.now - since) * 1000, self.bounds_ms)
-
-    def took(self, face: int, status: int, since: float) -> None:
-        """Say that the request counted last had waited since then, and is answered now."""
-        cell = self.answers.get(face << STATUS_BITS | status)
-        if cell is not None:
-            cell.took((self.time.now - since) * 1000, self.bounds_ms)
 
     def totals(self) -> "Totals":
         """What all answered requests come to."""

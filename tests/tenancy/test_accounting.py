@@ -54,8 +54,7 @@ def test_a_request_that_waited_is_timed() -> None:
     usage = Usage(clock)
     usage.served(0, 200, 0, 0)
     since, clock.now = clock.now, 0.0125
-    usage.served(0, 200, 0, 0)
-    usage.took(0, 200, since)
+    usage.served_late(0, 200, 0, 0, since)
 
     (cell,) = usage.answers.values()
     assert cell.times is not None
