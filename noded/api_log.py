@@ -6,19 +6,21 @@ Source: daprd 1.18 pkg/api/http/server.go, useAPILogging; pkg/api/grpc/server.go
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from noded.calls import Ended, GrpcCall, GrpcStream, HttpCall, StreamClosed
+from noded.app import App
+from noded.calls import Ended, GrpcCall, GrpcStream, Header, HttpCall, StreamClosed
 from noded.config.http_settings import ApiLogging
-from noded.errors import ApiError, Grpc
+from noded.errors import QUOTA_EXCEEDED, ApiError, Grpc
 from noded.grpc_table import GrpcMethod, StreamHandler, UnaryHandler
 from noded.http1_known import Handler
 from noded.passed_exchange import Passed
 from noded.route_table import RouteTable
+from tenancy.admission import LimitExceeded
 
 http_log = logging.getLogger("noded.http-info")
 grpc_log = logging.getLogger("noded.grpc.api-info")
@@ -83,17 +85,17 @@ class Logged(Passed):
 
 def logged_methods(methods: Mapping[bytes, GrpcMethod]) -> dict[bytes, GrpcMethod]:
     """The gRPC methods, by path, each of which writes a line when it has answered."""
-    return {path: _logged(path.decode(), method) for path, method in methods.items()}
+    return {path: _logged(path, method) for path, method in methods.items()}
 
 
-def _logged(path: str, method: GrpcMethod) -> GrpcMethod:
+def _logged(path: bytes, method: GrpcMethod) -> GrpcMethod:
     if method.unary is not None:
         return replace(method, unary=_logged_unary(path, method.unary))
     assert method.stream is not None
     return replace(method, stream=_logged_stream(path, method.stream))
 
 
-def _logged_unary(path: str, handle: UnaryHandler) -> UnaryHandler:
+def _logged_unary(path: bytes, handle: UnaryHandler) -> UnaryHandler:
     async def unary(call: GrpcCall, request: Any) -> Message:
         began = time.perf_counter()
         try:
@@ -107,7 +109,7 @@ def _logged_unary(path: str, handle: UnaryHandler) -> UnaryHandler:
     return unary
 
 
-def _logged_stream(path: str, handle: StreamHandler) -> StreamHandler:
+def _logged_stream(path: bytes, handle: StreamHandler) -> StreamHandler:
     async def stream(call: GrpcCall, messages: GrpcStream) -> None:
         began = time.perf_counter()
         try:
@@ -123,14 +125,22 @@ def _logged_stream(path: str, handle: StreamHandler) -> StreamHandler:
 def _code(error: Exception) -> Grpc:
     if isinstance(error, StreamClosed):
         return Grpc.CANCELLED
+    if isinstance(error, LimitExceeded):
+        return QUOTA_EXCEEDED.grpc
     return error.grpc if isinstance(error, ApiError) else Grpc.INTERNAL
 
 
-def _log_call(call: GrpcCall, path: str, code: Grpc, began: float) -> None:
-    fields: dict[str, object] = {"code": int(code), "duration": _milliseconds(began), "method": path}
-    agent = call.header(b"user-agent")
+def _log_call(call: GrpcCall, path: bytes, code: Grpc, began: float) -> None:
+    tell_call(call.app, path, call.metadata, code, time.perf_counter() - began)
+
+
+def tell_call(app: App, path: bytes, metadata: Sequence[Header], code: int, seconds: float) -> None:
+    """Write the line of one gRPC call (`noded.grpc_table.TellCall`): also of those that come to no handler."""
+    named = path.decode("utf-8", "backslashreplace")
+    fields: dict[str, object] = {"code": int(code), "duration": int(seconds * 1000), "method": named}
+    agent = dict(metadata).get(b"user-agent")
     fields |= {"useragent": agent.decode("latin-1")} if agent else {}
-    grpc_log.info("gRPC API Called", extra=fields | {"app": call.app.tenant.id})
+    grpc_log.info("gRPC API Called", extra=fields | {"app": app.tenant.id})
 
 
 def _milliseconds(since: float) -> int:

@@ -26,7 +26,8 @@ import trio
 
 from components.contract import Ledger, Surroundings
 from noded import http_heads, resources_log
-from noded.api_log import logged_methods
+from noded.api_access import offered_methods
+from noded.api_log import logged_methods, tell_call
 from noded.app import App
 from noded.attachment import Attachment, Site, make_channel
 from noded.backends import Backends
@@ -335,7 +336,8 @@ class Daemon:
     def _serving(self) -> Serving:
         spec = self.settings.http
         faces = Faces(self.dispatcher(http_table(spec.rules)), spec)
-        grpc = GrpcDispatcher(self._grpc_methods(), self.turns, self.host.loop.call_later)
+        told = tell_call if spec.logging.enabled else None
+        grpc = GrpcDispatcher(self._grpc_methods(), self.turns, self.host.loop.call_later, told)
 
         def http1(connection: Connection) -> Http1Wire:
             return Http1Wire(connection, *faces.of(connection.token), spec.read_buffer_bytes)
@@ -349,8 +351,8 @@ class Daemon:
 
     def _grpc_methods(self) -> dict[bytes, GrpcMethod]:
         spec = self.settings.http
-        methods = grpc_table(spec.rules)
-        return logged_methods(methods) if spec.logging.enabled else methods
+        methods = grpc_table()
+        return offered_methods(logged_methods(methods) if spec.logging.enabled else methods, spec.rules)
 
     def dispatcher(self, table: RouteTable) -> Dispatcher:
         """One that counts as the Configuration wants."""

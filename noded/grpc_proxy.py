@@ -22,6 +22,7 @@ from noded.channel_contract import ChannelError
 from noded.channel_grpc import GrpcChannel, error_status
 from noded.dispatch import quota_exceeded
 from noded.errors import GRPC_UNREADABLE, PROXY_FAILED, ApiError, Grpc
+from noded.grpc_table import TellCall
 from noded.http2_client import AppStream
 from noded.http2_streams import ANSWERED, Stream
 from noded.peers import peer_between
@@ -72,6 +73,7 @@ class Proxying:
 
     turns: Turns
     call_later: Callable[[float, Callable[[], None]], Timer]
+    told: TellCall | None
 
 
 def read_proxied(headers: Sequence[Header]) -> Proxied | None:
@@ -93,11 +95,11 @@ def open_proxied(
     try:
         callee, channel = find_callee(caller, proxied.named)
     except ApiError as error:
-        return _refuse(wire, stream_id, error, proxied.path)
+        return _refuse(proxying, wire, stream_id, error, proxied)
     refusal = caller.tenant.gate.admit(proxying.turns.now, 0)
     if refusal is not None:
         caller.tenant.refused(refusal)
-        return _refuse(wire, stream_id, quota_exceeded(refusal), proxied.path)
+        return _refuse(proxying, wire, stream_id, quota_exceeded(refusal), proxied)
     call = ProxyCall(proxying, wire, stream_id, proxied, peer_between(caller, callee))
     if proxied.streaming and not call.becomes_stream():
         return ANSWERED
@@ -347,14 +349,21 @@ class ProxyCall:
     def _account(self, code: int) -> None:
         """Count it, for the caller and for both."""
         usage = self._tenant.usage
-        use = CallUse(self._asked_for.path, code, self._asked_for.streaming)
-        milliseconds = (self._proxying.turns.tick() - self._since) * 1000
+        asked, proxying = self._asked_for, self._proxying
+        use = CallUse(asked.path, code, asked.streaming)
+        seconds = proxying.turns.tick() - self._since
+        milliseconds = seconds * 1000
         usage.proxied.cell(use).add(self._received, self._sent, milliseconds, usage.bounds_ms)
         self._peer.calls.cell(use).add(self._sent, self._received, milliseconds, usage.bounds_ms)
+        if proxying.told is not None:
+            proxying.told(self.wire.link.app, asked.path, asked.metadata, code, seconds)
 
 
-def _refuse(wire: Http2Wire, stream_id: int, error: ApiError, path: bytes) -> Stream:
-    wire.link.app.tenant.usage.proxied.cell(CallUse(path, error.grpc)).count += 1
+def _refuse(proxying: Proxying, wire: Http2Wire, stream_id: int, error: ApiError, proxied: Proxied) -> Stream:
+    app = wire.link.app
+    app.tenant.usage.proxied.cell(CallUse(proxied.path, error.grpc)).count += 1
+    if proxying.told is not None:
+        proxying.told(app, proxied.path, proxied.metadata, error.grpc, 0.0)
     trailers = encode_trailers(int(error.grpc), error.message, status_details(error))
     wire.codec.send_headers(stream_id, RESPONSE_HEAD + trailers, end_stream=True)
     return ANSWERED

@@ -1,15 +1,18 @@
 """How a gRPC method finds its handler. The table itself is `routes.py`."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
 
-from noded.calls import GrpcCall, GrpcStream
+from noded.app import App
+from noded.calls import GrpcCall, GrpcStream, Header
 
 UnaryHandler = Callable[[GrpcCall, Any], Coroutine[Any, Any, Message]]
 StreamHandler = Callable[[GrpcCall, GrpcStream], Coroutine[Any, Any, None]]
+TellCall = Callable[[App, bytes, Sequence[Header], int, float], None]
+"""Takes what the log says of a call that ended: whose, its path, metadata, status, and seconds it took."""
 
 
 @dataclass(frozen=True, slots=True)

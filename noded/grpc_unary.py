@@ -17,7 +17,7 @@ from noded.calls import GrpcCall, Header
 from noded.dispatch import as_api_error, quota_exceeded
 from noded.errors import DEADLINE_EXCEEDED, GRPC_UNREADABLE, ApiError, Grpc
 from noded.grpc_proxy import Proxied
-from noded.grpc_table import GrpcMethod
+from noded.grpc_table import GrpcMethod, TellCall
 from noded.lanes import NotInline
 from noded.server_http2 import Http2Wire
 from noded.status import status_details
@@ -35,14 +35,16 @@ from noded.wire.grpc import (
     parse_timeout,
     unpack_prefix,
 )
+from tenancy.admission import Refusal
 from tenancy.fairness import Turns
 
 
 class CallOwner(Protocol):
-    """What calls share: the tenants' turns, and timers."""
+    """What calls share: the tenants' turns, timers, and the log of calls where it is on."""
 
     turns: Turns
     call_later: Callable[[float, Callable[[], None]], Timer]
+    told: TellCall | None
 
 
 class Head(Struct):
@@ -54,6 +56,7 @@ class Head(Struct):
     metadata: tuple[Header, ...]
     timeout_seconds: float | None
     encoding: bytes
+    path: bytes
     proxied: Proxied | None = None
     """Set where it is a call to another app's own service."""
 
@@ -116,8 +119,7 @@ class KnownCall:
         if method.limited:
             refusal = tenant.gate.admit(self._turns.now, size)
             if refusal is not None:
-                tenant.refused(refusal)
-                self._open(block, stream_id).fail(quota_exceeded(refusal))
+                self._open(block, stream_id).refuse(refusal)
                 return
         call = GrpcCall(app, block.headers[self._metadata_at :], None)
         try:
@@ -160,7 +162,7 @@ class KnownCall:
     def _head_of(self, block: HeaderBlock) -> Head:
         """What a block of the same kinship says: only metadata and timeout differ."""
         known = self._head
-        head = Head(known.method, None, block.headers[self._metadata_at :], None, known.encoding)
+        head = Head(known.method, None, block.headers[self._metadata_at :], None, known.encoding, known.path)
         if self._timeout_at and is_timeout(value := block.headers[self._timeout_at][1]):
             head.timeout_seconds = parse_timeout(value)
         return head
@@ -240,8 +242,7 @@ class UnaryCall:
         if method.limited:
             refusal = app.tenant.gate.admit(owner.turns.now, size)
             if refusal is not None:
-                app.tenant.refused(refusal)
-                self.fail(quota_exceeded(refusal))
+                self.refuse(refusal)
                 return
         self._size = size
         assert method.request is not None
@@ -295,6 +296,15 @@ class UnaryCall:
         self._settle(0, len(payload))
         wire.close_stream(self.stream_id)
         wire.flush()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer that a limit of the tenant's is reached."""
+        app, head = self.wire.link.app, self._head
+        app.tenant.refused(refusal)
+        error = quota_exceeded(refusal)
+        if self._owner.told is not None:
+            self._owner.told(app, head.path, head.metadata, error.grpc, 0.0)
+        self.fail(error)
 
     def fail(self, error: ApiError) -> None:
         """Answer with an error, unless the caller is gone or answered."""

@@ -18,10 +18,11 @@ from noded.errors import (
     GRPC_UNREADABLE,
     GRPC_UNSERVED,
     PROXY_NO_APP_ID,
+    QUOTA_EXCEEDED,
 )
 from noded.grpc_proxy import Proxying, open_proxied, read_proxied
 from noded.grpc_stream import ServerStream
-from noded.grpc_table import GrpcMethod
+from noded.grpc_table import GrpcMethod, TellCall
 from noded.grpc_unary import Head, KnownCall, UnaryCall, error_trailers
 from noded.http2_streams import ANSWERED, Stream
 from noded.lanes import NotInline
@@ -41,6 +42,8 @@ from tenancy.fairness import Turns
 SERVICE = b"/dapr.proto.runtime.v1.Dapr/"
 _OWN_SERVICES = (SERVICE, b"/TaskHubSidecarService/")
 """Whose methods are never another app's."""
+_TOLD = (GRPC_UNSERVED, QUOTA_EXCEEDED)
+"""Refusals by head alone that the log is told of. Tokens and deadlines are looked at before it, as by daprd."""
 
 
 class GrpcDispatcher:
@@ -51,11 +54,14 @@ class GrpcDispatcher:
         methods: Mapping[bytes, GrpcMethod],
         turns: Turns,
         call_later: Callable[[float, Callable[[], None]], Timer],
+        told: TellCall | None = None,
     ) -> None:
+        """Serve these methods, by path; `told`: tell it of the calls that come to none of them."""
         self._methods = methods
         self.turns = turns
         self.call_later = call_later
-        self._proxying = Proxying(turns, call_later)
+        self.told = told
+        self._proxying = Proxying(turns, call_later, told)
 
     def open(self, token: bytes | None, wire: Http2Wire, stream_id: int, block: HeaderBlock) -> Stream | None:
         """Take a stream that begins a gRPC call; None: it is plain HTTP."""
@@ -85,6 +91,8 @@ class GrpcDispatcher:
             app.tenant.refused(refusal)
             error = quota_exceeded(refusal)
         assert error is not None
+        if self.told is not None and error.row in _TOLD:
+            self.told(app, head.path, head.metadata, error.grpc, 0.0)
         wire.codec.send_headers(stream_id, RESPONSE_HEAD + error_trailers(error), end_stream=True)
         return ANSWERED
 
@@ -131,7 +139,7 @@ class GrpcDispatcher:
             timeout = parse_timeout(fields[b"grpc-timeout"]) if b"grpc-timeout" in fields else None
         except GrpcWireError as error:
             refused = refused or GRPC_UNREADABLE.error(text=error)
-        return Head(method, refused, metadata, timeout, fields.get(b"grpc-encoding", IDENTITY), proxied)
+        return Head(method, refused, metadata, timeout, fields.get(b"grpc-encoding", IDENTITY), path, proxied)
 
 
 def run(running: Coroutine[Any, Any, None], done: Callable[[BaseException | None], None]) -> None:

@@ -72,13 +72,13 @@ def running_daemon(resources: Mapping[str, str], apps: Mapping[str, str] | None 
         shutil.rmtree(root)
 
 
-def start(root: Path, resources: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start(root: Path, resources: Mapping[str, str], *flags: str | Path) -> subprocess.Popen[bytes]:
     """Start `noded serve` on the directories of `root`, which may be those of a daemon that ended."""
     for name in ("run", "state", "resources"):
         (root / name).mkdir(exist_ok=True)
     write_resources(root, resources)
     command = [sys.executable, "-m", "noded.cli", "serve", "--resources-path", str(root / "resources")]
-    command += ["--run-dir", str(root / "run"), "--state-dir", str(root / "state")]
+    command += ["--run-dir", str(root / "run"), "--state-dir", str(root / "state"), *map(str, flags)]
     with (root / "log").open("ab") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

@@ -201,7 +201,8 @@ async def _receive(stream: GrpcStream) -> SubscribeTopicEventsRequestAlpha1 | No
     try:
         return SubscribeTopicEventsRequestAlpha1.FromString(data)
     except DecodeError as error:
-        raise errors.PUBSUB_STREAM.error(problem=str(error)) from None
+        text = f"grpc: failed to unmarshal the received message: {error}"
+        raise errors.GRPC_UNREADABLE.error(text=text) from None
 
 
 async def _serve(stream: GrpcStream, subscription: StreamSubscription) -> None:
