@@ -95,6 +95,7 @@ class Http2Exchange:
         if self.closed:
             return
         self.closed = True
+        self.call = None
         if self.sink is not None:
             self.sink.on_peer_gone()
         if self.ended is not None:
@@ -218,6 +219,7 @@ class Http2Exchange:
 
     def _finish(self, size: int) -> None:
         self.closed = True
+        self.call = None  # which has this exchange: a cycle would wait for the collector, as cold memory
         self.wire.close_stream(self.stream_id)
         self.wire.flush()
         if self.ended is not None:

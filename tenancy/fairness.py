@@ -49,13 +49,26 @@ class Feeder(Protocol):
         """Everything offered was fed: it may read again if it paused."""
 
 
+class Waiting:
+    """Bytes of one connection that wait: whatever of it was read while it waited is fed together."""
+
+    __slots__ = ("feeder", "pieces")
+
+    def __init__(self, feeder: Feeder, piece: bytes) -> None:
+        self.feeder = feeder
+        self.pieces: list[bytes | memoryview] = [piece]
+
+
 class Turn:
     """One tenant's place in the order."""
 
-    __slots__ = ("backlog", "deficit_ns", "epoch", "fair_slice_bytes", "held", "served_ns", "waiting")
+    __slots__ = ("backlog", "deficit_ns", "epoch", "fair_slice_bytes", "growing", "held", "served_ns", "waiting")
 
     def __init__(self) -> None:
-        self.backlog: deque[tuple[Feeder, memoryview]] = deque()  # bounded: a connection stops reading past 64 KiB
+        self.backlog: deque[Waiting] = deque()  # bounded: a connection stops reading past 64 KiB
+        self.growing: dict[Feeder, Waiting] = {}
+        """What of the backlog takes what is read next. A client that asks anew as it is answered else stays for ever
+        with the small pieces that its answers once came in, and each piece costs a write."""
         self.held: deque[Feeder] = deque()
         """Connections that gave all they had and may be resumed."""
         self.deficit_ns = QUANTUM_NS
@@ -86,10 +99,10 @@ class Turns:
     def offer(self, turn: Turn, feeder: Feeder, data: bytes) -> bool:
         """Feed `data` now if it is this tenant's turn, else keep it. False: some of it was kept."""
         if turn.epoch != self._epoch:
-            turn.epoch = self._epoch
-            turn.deficit_ns = min(self._quantum_ns, turn.deficit_ns + self._quantum_ns)
+            rounds, turn.epoch = self._epoch - turn.epoch, self._epoch
+            turn.deficit_ns = min(self._quantum_ns, turn.deficit_ns + rounds * self._quantum_ns)
         if turn.waiting or turn.deficit_ns <= 0:
-            self._keep(turn, feeder, memoryview(data))
+            self._keep(turn, feeder, data)
             return False
         size = len(data)
         if size <= turn.fair_slice_bytes or (size <= feeder.slice_bytes and not self._cuts(feeder)):
@@ -102,7 +115,7 @@ class Turns:
             turn.deficit_ns -= cost
             turn.served_ns += cost
             return True
-        self._keep(turn, feeder, memoryview(data))
+        self._keep(turn, feeder, data)
         self._serve(turn)
         return not turn.backlog
 
@@ -132,9 +145,8 @@ class Turns:
 
     def give_back(self, turn: Turn, feeder: Feeder, pieces: Sequence[bytes]) -> None:
         """Keep what a connection could not take when it was fed, ahead of what else waits of this tenant's."""
-        for data in reversed(pieces):
-            turn.backlog.appendleft((feeder, memoryview(data)))
-            feeder.keep(len(data))
+        turn.backlog.appendleft(Waiting(feeder, b"".join(pieces)))
+        feeder.keep(sum(map(len, pieces)))
         self._wait(turn)
 
     def hold(self, turn: Turn, feeder: Feeder) -> None:
@@ -145,7 +157,8 @@ class Turns:
     def forget(self, turn: Turn, feeder: Feeder) -> None:
         """Drop what a closed connection still had waiting."""
         if turn.backlog:
-            turn.backlog = deque(entry for entry in turn.backlog if entry[0] is not feeder)
+            turn.backlog = deque(entry for entry in turn.backlog if entry.feeder is not feeder)
+            turn.growing.pop(feeder, None)
         if turn.held:
             turn.held = deque(entry for entry in turn.held if entry is not feeder)
 
@@ -171,8 +184,13 @@ class Turns:
             fair = len(data) * FAIR_SLICE_NS // (cost_ns + 1)
             turn.fair_slice_bytes = min(max(fair, SMALLEST_SLICE_BYTES), SLICE_BYTES)
 
-    def _keep(self, turn: Turn, feeder: Feeder, data: memoryview) -> None:
-        turn.backlog.append((feeder, data))
+    def _keep(self, turn: Turn, feeder: Feeder, data: bytes) -> None:
+        growing = turn.growing.get(feeder)
+        if growing is None:
+            growing = turn.growing[feeder] = Waiting(feeder, data)
+            turn.backlog.append(growing)
+        else:
+            growing.pieces.append(data)
         feeder.keep(len(data))
         self._wait(turn)
 
@@ -186,15 +204,17 @@ class Turns:
 
     def _round(self) -> None:
         """Give every waiting tenant one quantum, then let the loop poll."""
-        self._epoch += 1
         waiting = self._waiting
-        if len(waiting) == 1 and self._clock_ns() - self._switched_ns > SOLO_AFTER_NS:
+        alone = len(waiting) == 1
+        if alone and self._clock_ns() - self._switched_ns > SOLO_AFTER_NS:
             self._quantum_ns = SOLO_QUANTUM_NS
         quantum = self._quantum_ns
+        rounds = 1 if alone else self._rounds_until_one_may()
+        self._epoch += rounds
         for _ in range(len(waiting)):
             turn = waiting.popleft()
             turn.epoch = self._epoch
-            turn.deficit_ns = min(quantum, turn.deficit_ns + quantum) if len(waiting) else quantum
+            turn.deficit_ns = quantum if alone else min(quantum, turn.deficit_ns + rounds * quantum)
             self._serve(turn)
             if turn.backlog or turn.held:
                 waiting.append(turn)
@@ -202,18 +222,28 @@ class Turns:
                 turn.waiting = False
         self._scheduled = bool(waiting)
         if waiting:
+            waiting.rotate()  # who comes first finds the caches full of what the loop did
             self._soon(self._round)
+
+    def _rounds_until_one_may(self) -> int:
+        """How many rounds it takes until the least indebted of those who wait has time: those before serve nobody."""
+        return max(1, -max(turn.deficit_ns for turn in self._waiting) // self._quantum_ns + 1)
 
     def _serve(self, turn: Turn) -> None:
         backlog = turn.backlog
         while backlog and turn.deficit_ns > 0:
-            feeder, data = backlog.popleft()
-            size = feeder.slice_bytes
-            if self._cuts(feeder):
-                size = turn.fair_slice_bytes
+            entry = backlog.popleft()
+            feeder = entry.feeder
+            if turn.growing.get(feeder) is entry:
+                del turn.growing[feeder]
+            data = entry.pieces[0] if len(entry.pieces) == 1 else b"".join(entry.pieces)
+            size = turn.fair_slice_bytes if self._cuts(feeder) else feeder.slice_bytes
             if len(data) > size:
-                backlog.appendleft((feeder, data[size:]))
-            self._feed_kept(turn, feeder, bytes(data[:size]))
+                view = memoryview(data)
+                entry.pieces = [view[size:]]
+                backlog.appendleft(entry)
+                data = view[:size]
+            self._feed_kept(turn, feeder, bytes(data))
             backlog = turn.backlog
         for _ in range(min(RESUMED_PER_ROUND, len(turn.held)) if not backlog else 0):
             turn.held.popleft().drained()
