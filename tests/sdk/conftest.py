@@ -37,6 +37,31 @@ spec:
   channel: {{protocol: {protocol}, address: "127.0.0.1:{app_port}"}}
   loopback: {{httpPort: {http_port}, grpcPort: {grpc_port}, token: {token}}}
 """
+BULK = """
+---
+apiVersion: dapr.io/v2alpha1
+kind: Subscription
+metadata: {{name: {app_id}-bulk}}
+spec:
+  pubsubname: pubsub
+  topic: {app_id}-bulk
+  routes: {{default: /bulk}}
+  deadLetterTopic: {app_id}-bulk-dead
+  bulkSubscribe: {{enabled: true, maxMessagesCount: 3, maxAwaitDurationMs: 500}}
+scopes: [{app_id}]
+---
+apiVersion: dapr.io/v2alpha1
+kind: Subscription
+metadata: {{name: {app_id}-again}}
+spec:
+  pubsubname: pubsub
+  topic: {app_id}-again
+  routes: {{default: /again}}
+  bulkSubscribe: {{enabled: true, maxMessagesCount: 3, maxAwaitDurationMs: 500}}
+scopes: [{app_id}]
+"""
+"""Declared, because neither the Python nor the Go SDK can ask for events in bulk."""
+BULK_APPS = ("python-http", "python-grpc", "go-http", "go-grpc")
 UNREACHABLE = re.compile(r"dial tcp|no such host|proxyconnect|EAI_AGAIN|ENOTFOUND|ETIMEDOUT|ECONNREFUSED|Unknown host")
 """What the package clients say where there is no registry."""
 
@@ -86,6 +111,7 @@ def nodes() -> Iterator[dict[str, Node]]:
         described += [(app_id, protocol, next(ports)) for app_id, protocol in SERVERS.items()]
         apps = [Node(*each, next(ports), next(ports), TOKEN) for each in described]
         resources = {"components.yaml": components(), "apps.yaml": "".join(each.resource() for each in apps)}
+        resources["bulk.yaml"] = "".join(BULK.format(app_id=app_id) for app_id in BULK_APPS)
         with running_daemon(resources, {each.app_id: "default" for each in apps}) as daemon:
             yield {each.app_id: at(daemon, each) for each in apps}
 

@@ -14,9 +14,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.request import Request, urlopen
 
+import grpc
 from dapr.clients import DaprClient
 from dapr.clients.grpc._request import BulkPublishEntry
 from dapr.clients.grpc._response import TopicEventResponse
@@ -31,9 +33,19 @@ GRPC = os.environ["APP_PROTOCOL"] == "grpc"
 RUN = f"{APP_ID}-{os.getpid()}"
 SECONDS = 10
 received: "queue.Queue[tuple[str, object]]" = queue.Queue()
+seen: set[tuple[str, object]] = set()
+"""Events of batches."""
 
 
 # What the app serves.
+
+
+def judged(topic_name: str, content: object) -> str:
+    """What the app answers for one event of a batch; "once" is taken the second time it comes."""
+    first = (topic_name, content) not in seen
+    seen.add((topic_name, content))
+    received.put((topic_name, content))
+    return {"bad": "DROP", "later": "RETRY", "once": "RETRY" if first else "SUCCESS"}.get(str(content), "SUCCESS")
 
 
 def flask_app() -> Flask:
@@ -41,19 +53,30 @@ def flask_app() -> Flask:
     dapr = DaprApp(app)
     dead = f"{RUN}-dead"
 
-    def keep(name: str, status: str, **options: Any) -> None:
+    def keep(name: str, status: str, topic: str = "", **options: Any) -> None:
         def handler() -> dict[str, str]:
             event = request.get_json(force=True)
             received.put((name, event.get("data", event.get("data_base64"))))
             return {"status": status}
 
-        dapr.subscribe(pubsub=PUBSUB, topic=f"{RUN}-{name}", route=f"/{name}", **options)(handler)
+        dapr.subscribe(pubsub=PUBSUB, topic=topic or f"{RUN}-{name}", route=f"/{name}", **options)(handler)
 
     keep("plain", "SUCCESS")
     keep("dropped", "DROP", dead_letter_topic=dead)
     keep("retried", "RETRY", dead_letter_topic=dead)
     keep("dead", "SUCCESS")
     keep("raw", "SUCCESS", metadata={"rawPayload": "true"})
+    keep("letter", "SUCCESS", f"{APP_ID}-bulk-dead")
+
+    @app.post("/<any(bulk, again):name>")
+    def batch(name: str) -> dict[str, object]:
+        entries = request.get_json(force=True)["entries"]
+        received.put(("batch", len(entries)))
+        return {
+            "statuses": [
+                {"entryId": entry["entryId"], "status": judged(name, entry["event"]["data"])} for entry in entries
+            ]
+        }
 
     @app.post("/greet")
     def greet() -> dict[str, str]:
@@ -62,8 +85,23 @@ def flask_app() -> Flask:
     return app
 
 
+class Batches(grpc.ServerInterceptor):
+    """Notes how many events each bulk call brings: the SDK hands them to the topic's handler one by one."""
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = continuation(details)
+        if not details.method.endswith("/OnBulkTopicEvent"):
+            return handler
+
+        def noted(asked: Any, context: Any) -> Any:
+            received.put(("batch", len(asked.entries)))
+            return handler.unary_unary(asked, context)
+
+        return grpc.unary_unary_rpc_method_handler(noted, handler.request_deserializer, handler.response_serializer)
+
+
 def grpc_app() -> App:
-    app = App()
+    app = App(thread_pool=ThreadPoolExecutor(10), interceptors=[Batches()])
     dead = f"{RUN}-dead"
 
     def keep(name: str, status: str, topic: str = "", **options: Any) -> None:
@@ -72,16 +110,26 @@ def grpc_app() -> App:
             return TopicEventResponse(status)
 
         handler.__name__ = name  # the SDK makes a rule's path of it
-        named = f"{RUN}-{topic or name}"
-        app.subscribe(PUBSUB, named, **options)(handler)
+        app.subscribe(PUBSUB, topic or f"{RUN}-{name}", **options)(handler)
 
     keep("plain", "success")
-    keep("red", "success", topic="ruled", rule=Rule('event.type == "red"', 1))
-    keep("other", "success", topic="ruled", rule=Rule("true", 2))
+    keep("red", "success", f"{RUN}-ruled", rule=Rule('event.type == "red"', 1))
+    keep("other", "success", f"{RUN}-ruled", rule=Rule("true", 2))
     keep("dropped", "drop", dead_letter_topic=dead)
     keep("retried", "retry", dead_letter_topic=dead)
     keep("dead", "success")
     keep("raw", "success", metadata={"rawPayload": "true"})
+    keep("letter", "success", f"{APP_ID}-bulk-dead")
+
+    def batched(name: str) -> None:
+        def handler(event: SubscriptionMessage) -> TopicEventResponse:
+            return TopicEventResponse(judged(name, event.data()).lower())
+
+        handler.__name__ = f"/{name}"  # the SDK finds a rule's handler by its path, whatever the topic
+        app.subscribe(PUBSUB, f"{RUN}-ruled", rule=Rule("false", 3))(handler)
+
+    batched("bulk")
+    batched("again")
 
     @app.method("greet")
     def greet(asked: InvokeMethodRequest) -> InvokeMethodResponse:
@@ -168,6 +216,18 @@ def bulk_publish(client: DaprClient) -> None:
     arrives(("plain", {"n": 5}), ("plain", "six"))
 
 
+def bulk_subscription(client: DaprClient) -> None:
+    client.publish_events(PUBSUB, f"{APP_ID}-bulk", ["good", "later", "bad"], data_content_type="text/plain")
+    events = [("bulk", "good"), ("bulk", "later"), ("bulk", "bad")]
+    arrives(("batch", 3), *events, ("letter", "later"), ("letter", "bad"))
+
+
+def bulk_subscription_with_retry(client: DaprClient) -> None:
+    client.publish_events(PUBSUB, f"{APP_ID}-again", ["good", "once", "bad"], data_content_type="text/plain")
+    events = [("again", "good"), ("again", "once"), ("again", "bad")]
+    arrives(("batch", 3), *events, ("batch", 1), ("again", "once"))
+
+
 def stream_with_dead_letter(client: DaprClient) -> None:
     topic_name = f"{RUN}-stream"
 
@@ -197,6 +257,8 @@ CASES: tuple[Callable[[DaprClient], None], ...] = (
     retry_to_dead_letter,
     raw_payload,
     bulk_publish,
+    bulk_subscription,
+    bulk_subscription_with_retry,
     stream_with_dead_letter,
     invoke_itself,
 )

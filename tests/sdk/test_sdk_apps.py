@@ -1,4 +1,11 @@
-"""Apps that the official Python and Go SDKs serve, over HTTP and gRPC: events, dead letters, rules, invocation."""
+"""Apps that the Python and Go SDKs serve, over HTTP and gRPC: events, dead letters, rules, invocation, batches.
+
+Neither SDK has an API to subscribe in bulk, so declared Subscriptions ask for the batches. The Python SDK's gRPC
+extension hands the events of a batch to the topic's handler; its Flask extension has no bulk route, so the app has one
+of Flask's. The Go SDK's gRPC service refuses batches, so the app overrides that callback and serves it by the generated
+server; its HTTP service has no bulk route, so the app has one in the service's mux. (JavaScript's `subscribeBulk` is
+in test_js_sdk.py.)
+"""
 
 import importlib.util
 import re

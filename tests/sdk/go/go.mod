@@ -3,17 +3,17 @@ module noded.test/sdk
 go 1.24.13
 
 require (
+	github.com/dapr/dapr v1.17.0
 	github.com/dapr/go-sdk v1.14.0
+	github.com/go-chi/chi/v5 v5.2.2
 	google.golang.org/grpc v1.78.0
 )
 
 require (
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/dapr/dapr v1.17.0 // indirect
 	github.com/dapr/durabletask-go v0.11.0 // indirect
 	github.com/dapr/kit v0.17.0 // indirect
-	github.com/go-chi/chi/v5 v5.2.2 // indirect
 	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/google/uuid v1.6.0 // indirect

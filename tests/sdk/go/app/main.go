@@ -16,8 +16,6 @@ import (
 
 	dapr "github.com/dapr/go-sdk/client"
 	"github.com/dapr/go-sdk/service/common"
-	served_grpc "github.com/dapr/go-sdk/service/grpc"
-	served_http "github.com/dapr/go-sdk/service/http"
 )
 
 const pubsub = "pubsub"
@@ -43,6 +41,7 @@ func main() {
 	for _, each := range []sdkCase{
 		{"topic", topic}, {"topics_by_rule", topicsByRule}, {"drop_to_dead_letter", dropToDeadLetter},
 		{"retry_to_dead_letter", retryToDeadLetter}, {"bulk_publish", bulkPublish}, {"raw_payload", rawPayload},
+		{"bulk_subscription", bulkSubscription}, {"bulk_subscription_with_retry", bulkSubscriptionWithRetry},
 		{"stream_with_dead_letter", streamWithDeadLetter}, {"invoke_itself", invokeItself},
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -71,9 +70,9 @@ func tell(name string, err error) {
 
 func serve() (common.Service, error) {
 	address := "127.0.0.1:" + os.Getenv("APP_PORT")
-	service := served_http.NewService(address)
+	service := httpService(address)
 	if os.Getenv("APP_PROTOCOL") == "grpc" {
-		made, err := served_grpc.NewService(address)
+		made, err := grpcService(address)
 		if err != nil {
 			return nil, err
 		}
@@ -96,6 +95,7 @@ func serve() (common.Service, error) {
 		{common.Subscription{Topic: dead, Route: "/dead", DisableTopicValidation: true}, keep("dead", false, nil)},
 		{common.Subscription{Topic: run + "-raw", Route: "/raw", Metadata: map[string]string{"rawPayload": "true"}},
 			keep("raw", false, nil)},
+		{common.Subscription{Topic: appID + "-bulk-dead", Route: "/letter"}, keep("letter", false, nil)},
 	} {
 		each.subscription.PubsubName = pubsub
 		if err := service.AddTopicEventHandler(&each.subscription, each.handler); err != nil {
