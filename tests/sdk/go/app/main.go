@@ -44,7 +44,7 @@ func main() {
 		{"bulk_subscription", bulkSubscription}, {"bulk_subscription_with_retry", bulkSubscriptionWithRetry},
 		{"stream_with_dead_letter", streamWithDeadLetter}, {"invoke_itself", invokeItself},
 	} {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		tell(each.name, each.do(ctx, client))
 		cancel()
 	}
