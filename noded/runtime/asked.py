@@ -25,24 +25,19 @@ async def probe_http(usage: Usage, channel: AppChannel, path: bytes, seconds: fl
     return await _get(usage, usage.probes, channel, (path, (), seconds), "")
 
 
-async def ask_grpc(
-    usage: Usage, channel: GrpcChannel, path: bytes, metadata: Sequence[Header], seconds: float
-) -> GrpcAnswer:
+async def ask_grpc(usage: Usage, channel: GrpcChannel, path: bytes, seconds: float) -> GrpcAnswer:
     """Call a method of AppCallback that takes nothing. Awaits a Completion only."""
-    return await _call(usage, usage.calls, channel, (path, metadata, seconds))
+    return await _call(usage, usage.calls, channel, path, seconds)
 
 
 async def probe_grpc(usage: Usage, channel: GrpcChannel, path: bytes, seconds: float) -> GrpcAnswer:
     """Call the method that asks for the app's health. Awaits a Completion only."""
-    return await _call(usage, usage.probes, channel, (path, (), seconds))
+    return await _call(usage, usage.probes, channel, path, seconds)
 
 
-async def _call(
-    usage: Usage, calls: Tally[CallUse], channel: GrpcChannel, asked: tuple[bytes, Sequence[Header], float]
-) -> GrpcAnswer:
-    path, metadata, seconds = asked
+async def _call(usage: Usage, calls: Tally[CallUse], channel: GrpcChannel, path: bytes, seconds: float) -> GrpcAnswer:
     since = usage.time.tick()
-    answer = await channel.call(path, b"", metadata, seconds)
+    answer = await channel.call(path, b"", (), seconds)
     cell = calls.cell(CallUse(path, answer.status.code))
     cell.add(len(answer.message), 0, (usage.time.tick() - since) * 1000, usage.bounds_ms)
     return answer

@@ -22,10 +22,8 @@ class NotListed(Exception):
 
 
 async def ask(app: App, channel: GrpcChannel, timeout_seconds: float) -> tuple[SubscriptionSpec, ...]:
-    """Ask the app once. Awaits a Completion only. Raises NotListed."""
-    token = app.spec.app_token
-    metadata = ((b"dapr-api-token", token.encode()),) if token else ()
-    return read(await ask_grpc(app.tenant.usage, channel, LIST_TOPIC_SUBSCRIPTIONS, metadata, timeout_seconds))
+    """Ask the app once, without its token, as daprd does. Awaits a Completion only. Raises NotListed."""
+    return read(await ask_grpc(app.tenant.usage, channel, LIST_TOPIC_SUBSCRIPTIONS, timeout_seconds))
 
 
 def read(answer: GrpcAnswer) -> tuple[SubscriptionSpec, ...]:
