@@ -16,7 +16,8 @@ from noded.admin.dapr_families import DAPR
 from noded.admin.exposition import Family
 from noded.admin.noded_families import NODED, PROCESS
 from noded.config.common_fields import COMMON_FIELDS
-from noded.routes import GRPC_METHODS, HTTP_ROUTES, INVOKE
+from noded.routes import HTTP_ROUTES, INVOKE
+from noded.routes_grpc import GRPC_METHODS
 
 DOCS = Path(__file__).parent
 PAGES = ("api.md", "components.md", "errors.md", "metrics.md")

@@ -8,9 +8,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
-
-from google.protobuf.message import Message
+from typing import TYPE_CHECKING, Any, Final
 
 from noded.app import App
 from noded.calls import Ended, GrpcCall, GrpcStream, Header, HttpCall, StreamClosed
@@ -21,6 +19,9 @@ from noded.http1_known import Handler
 from noded.passed_exchange import Passed
 from noded.route_table import RouteTable
 from tenancy.admission import LimitExceeded
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 http_log = logging.getLogger("noded.http-info")
 grpc_log = logging.getLogger("noded.grpc.api-info")
@@ -96,7 +97,7 @@ def _logged(path: bytes, method: GrpcMethod) -> GrpcMethod:
 
 
 def _logged_unary(path: bytes, handle: UnaryHandler) -> UnaryHandler:
-    async def unary(call: GrpcCall, request: Any) -> Message:
+    async def unary(call: GrpcCall, request: Any) -> "Message":
         began = time.perf_counter()
         try:
             reply = await handle(call, request)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from components.contract import PubSub, StateStore
 from noded.channel_contract import AppChannel
-from noded.channel_grpc import GrpcChannel
 from noded.config.records import AppSpec
 from noded.known_lines import KnownLines
 from noded.wire.known_heads import KnownHeads
@@ -20,6 +19,7 @@ from tenancy.tenant import Tenant
 from tenancy.use import PublishUse, StoreUse
 
 if TYPE_CHECKING:
+    from noded.channel_grpc import GrpcChannel
     from noded.node import Node
 
 
@@ -111,7 +111,7 @@ class App:
         node: "Node",
         channel: AppChannel | None,
         max_body_bytes: int = 4 << 20,
-        grpc_channel: GrpcChannel | None = None,
+        grpc_channel: "GrpcChannel | None" = None,
     ) -> None:
         self.spec = spec
         self.tenant = tenant

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import trio
 
@@ -15,17 +15,18 @@ from noded.app import App
 from noded.channel import HttpChannel
 from noded.channel_contract import AppChannel
 from noded.channel_dial import Address, parse_address
-from noded.channel_grpc import GrpcChannel
-from noded.channel_h2c import H2cChannel
 from noded.config.records import AppProtocol, AppSpec, SubscriptionSpec
 from noded.endpoints import Endpoints
 from noded.host import Host
 from noded.lanes import in_trio
-from noded.runtime.health_probe import Probe, make_probe
+from noded.runtime.health_probe import GrpcProbe, HttpProbe, Probe
 from noded.runtime.lifecycle import Lifecycle
 from noded.runtime.subscriptions import Subscriptions
 from noded.server import Listener, Serving
 from noded.sockets import BACKLOG
+
+if TYPE_CHECKING:
+    from noded.channel_grpc import GrpcChannel
 
 CHANNEL_SECONDS = 0.1
 """Between two tries to reach an app that is not up yet (daprd waits as long)."""
@@ -57,7 +58,7 @@ class Attachment:
     _servers: list["Closable"] = field(default_factory=list)
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _subscriptions: Subscriptions | None = None
-    _probe_channel: AppChannel | GrpcChannel | None = None
+    _probe_channel: "AppChannel | GrpcChannel | None" = None
 
     @classmethod
     async def open(cls, app: App, site: Site, subscriptions: tuple[SubscriptionSpec, ...]) -> "Attachment":
@@ -139,10 +140,13 @@ class Attachment:
         spec = self.app.spec
         if spec.health is None or spec.channel is None:
             return None
-        channel = make_channel(replace(spec, channel=replace(spec.channel, max_concurrency=None)), host)
-        assert channel is not None, "it has one"
-        self._probe_channel = channel
-        return make_probe(channel, spec.health, self.app.tenant.usage)
+        http, grpc = make_channels(replace(spec, channel=replace(spec.channel, max_concurrency=None)), host)
+        self._probe_channel = http or grpc
+        usage = self.app.tenant.usage
+        if grpc is not None:
+            return GrpcProbe(grpc, spec.health, usage)
+        assert http is not None, "it has a channel"
+        return HttpProbe(http, spec.health, usage)
 
     def reload(self, subscriptions: tuple[SubscriptionSpec, ...]) -> None:
         """Take changed resources: components were bound anew, declared subscriptions may differ."""
@@ -175,13 +179,24 @@ async def _dial(address: Address) -> None:
     await stream.aclose()
 
 
-def make_channel(spec: AppSpec, host: Host) -> AppChannel | GrpcChannel | None:
-    """How the daemon calls the app. Raises ValueError for an address that is none."""
+class Channels(NamedTuple):
+    """How the daemon calls an app: by the one protocol it speaks, or not at all."""
+
+    http: AppChannel | None = None
+    grpc: "GrpcChannel | None" = None
+
+
+def make_channels(spec: AppSpec, host: Host) -> Channels:
+    """Make the app's channel, if it has one. Raises ValueError for an address that is none."""
     channel = spec.channel
     if channel is None:
-        return None
+        return Channels()
     if channel.protocol.is_grpc:
-        return GrpcChannel(channel, host.loop)
+        from noded.channel_grpc import GrpcChannel  # noqa: PLC0415 - HTTP/2 and gRPC are for apps that speak it
+
+        return Channels(grpc=GrpcChannel(channel, host.loop))
     if channel.protocol is AppProtocol.H2C:
-        return H2cChannel(channel, host.loop)
-    return HttpChannel(channel, host.loop)
+        from noded.channel_h2c import H2cChannel  # noqa: PLC0415
+
+        return Channels(H2cChannel(channel, host.loop))
+    return Channels(HttpChannel(channel, host.loop))

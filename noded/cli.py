@@ -1,43 +1,58 @@
 """The `noded` command: parses, runs one command of `noded/commands/`, and turns its outcome into an exit code.
 
 0: done. 1: refused or failed, the reason in one line on standard error. 2: wrong arguments. Nobody who types a command
-is shown a traceback.
+is shown a traceback. Only the module of the command that was typed is imported: a command must start fast.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from noded import __version__
-from noded.admin.client import OperatorError
-from noded.commands import changes, daprd, demo, run, serve, shows
-from noded.commands.arguments import CommandError
+from noded.commands.failures import CommandError, OperatorError
+from noded.garbage import collect_seldom
 from noded.version import DAPR_VERSION
 
-FAMILIES = (serve, run, daprd, shows, changes, demo)
-"""In the order of --help."""
+if TYPE_CHECKING:
+    import argparse
+
+FAMILIES = {
+    "serve": ("serve",),
+    "run": ("run",),
+    "daprd": ("daprd",),
+    "shows": ("apps", "usage", "components", "events"),
+    "changes": ("reload", "detach", "check"),
+    "demo": ("demo",),
+}
+"""{module of noded.commands: the commands it adds}, in the order of --help."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command and flag."""
+def build_parser(command: str = "") -> "argparse.ArgumentParser":
+    """The parser of this command and its flags; of every command where there is none of that name."""
+    import argparse  # noqa: PLC0415 - `noded daprd` reads its flags without it
+
     parser = argparse.ArgumentParser(
         prog="noded", description="One multi-tenant Dapr runtime per node.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"noded {__version__} (Dapr {DAPR_VERSION})")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for family in FAMILIES:
-        family.add(commands)
+    for family in [name for name, added in FAMILIES.items() if command in added] or FAMILIES:
+        import_module(f"noded.commands.{family}").add(commands)
     commands.metavar = "{" + ",".join(commands.choices) + "}"
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    collect_seldom()
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["daprd"]:
-        sys.exit(daprd.main(given[1:]))  # its flags are read as Go reads them
-    options, unknown = build_parser().parse_known_args(given)
+        from noded.commands.daprd import main as daprd  # noqa: PLC0415 - for this command alone
+
+        sys.exit(daprd(given[1:]))  # its flags are read as Go reads them
+    options, unknown = build_parser(given[0] if given else "").parse_known_args(given)
     if unknown:  # told with the usage of the command at hand
         options.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     command: Callable[[argparse.Namespace], int] = options.run

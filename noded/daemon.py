@@ -26,12 +26,9 @@ import trio
 
 from components.contract import Ledger, Surroundings
 from noded import http_heads, resources_log
-from noded.api_access import offered_methods
-from noded.api_log import logged_methods, tell_call
 from noded.app import App
-from noded.attachment import Attachment, Site, make_channel
+from noded.attachment import Attachment, Site, make_channels
 from noded.backends import Backends
-from noded.channel_grpc import GrpcChannel
 from noded.config.at_rest import load_at_rest
 from noded.config.catalogue import Catalogue
 from noded.config.instantiate import default_resources
@@ -42,21 +39,19 @@ from noded.dispatch import Dispatcher
 from noded.dispatch_paths import PathDispatcher
 from noded.endpoints import Endpoints, NodeEndpoints
 from noded.faces import Faces
-from noded.grpc_table import GrpcMethod
+from noded.garbage import collect_seldom
 from noded.host import SWITCH_INTERVAL_SECONDS, Host
 from noded.host_address import forwarded_headers
+from noded.late_http2 import Http2Site, LateHttp2
 from noded.memory_guard import watch, watched
 from noded.metrics_paths import PathLabels
 from noded.node import Node
 from noded.notify import Notifier
 from noded.route_table import RouteTable
-from noded.routes import grpc_table, http_table
+from noded.routes import http_table
 from noded.server import Connection, Serving, sweep
-from noded.server_grpc import GrpcDispatcher
 from noded.server_http1 import Http1Wire
-from noded.server_http2 import GRPC_LIMITS, Http2Wire, http_limits
 from noded.sockets import DirectoryLock
-from noded.wire.http2 import Http2Limits
 from tenancy.fairness import Turns
 from tenancy.pressure import Pressure
 from tenancy.tally import LATENCY_BOUNDS_MS
@@ -68,14 +63,12 @@ FORCED_SECONDS = 0.1
 """How long an app that wants to leave at once has to read the answer to that. daprd exits after as long."""
 RETRY_SECONDS = 1.0
 """Between two tries to serve the operator."""
-GC_THRESHOLDS = (50_000, 20, 50)
-"""The data path makes few cycles; Python's default would look for them seventy times as often."""
 
 
 def _prepare_process() -> None:
     """Let a store's writer have the GIL soon, collect garbage seldom, allow as many descriptors as the machine does."""
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -170,11 +163,16 @@ class Daemon:
             for attachment in tuple(self.attachments.values()):
                 closing.start_soon(self._detach, attachment, 0.0)
 
+    async def warm_up(self) -> None:
+        """Import what the first connection over HTTP/2 would wait for."""
+        await trio.to_thread.run_sync(importlib.import_module, "noded.faces_http2")
+
     async def _open_admin(self) -> None:
         """The operator's side: imported now, when the apps' sockets already answer; Quart takes a second.
 
         What it lacks today, descriptors say, ends no app's daemon: it is tried again.
         """
+        await self.warm_up()
         while True:
             try:
                 module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.serve")
@@ -224,9 +222,8 @@ class Daemon:
     async def _attach(self, spec: AppSpec) -> Attachment:
         if (leaving := self._leaving.get((spec.namespace, spec.app_id))) is not None:
             await leaving.wait()
-        channel = make_channel(spec, self.host)
+        http, grpc = make_channels(spec, self.host)
         tenant = self.tenants.attach(spec.namespace, spec.app_id, spec.limits)
-        http, grpc = (channel, None) if not isinstance(channel, GrpcChannel) else (None, channel)
         app = App(spec, tenant, self.node, http, self.settings.max_body_bytes, grpc)
         app.leave = partial(self._nursery.start_soon, self._leave, app)
         app.leave_now = partial(self._nursery.start_soon, self._leave, app, FORCED_SECONDS)
@@ -336,23 +333,12 @@ class Daemon:
     def _serving(self) -> Serving:
         spec = self.settings.http
         faces = Faces(self.dispatcher(http_table(spec.rules)), spec)
-        told = tell_call if spec.logging.enabled else None
-        grpc = GrpcDispatcher(self._grpc_methods(), self.turns, self.host.loop.call_later, told)
+        late = LateHttp2(Http2Site(faces, spec, self.turns, self.host.loop.call_later, self._slice_seconds))
 
         def http1(connection: Connection) -> Http1Wire:
             return Http1Wire(connection, *faces.of(connection.token), spec.read_buffer_bytes)
 
-        def http2(limits: Http2Limits, connection: Connection) -> Http2Wire:
-            open_grpc = partial(grpc.open, connection.token)
-            return Http2Wire(connection, *faces.of(connection.token), open_grpc, self._slice_seconds, limits)
-
-        h2c, grpc_wire = partial(http2, http_limits(spec.read_buffer_bytes)), partial(http2, GRPC_LIMITS)
-        return Serving(self.turns, http1, h2c, self.host.loop.time, set(), all_descriptors(), grpc_wire)
-
-    def _grpc_methods(self) -> dict[bytes, GrpcMethod]:
-        spec = self.settings.http
-        methods = grpc_table()
-        return offered_methods(logged_methods(methods) if spec.logging.enabled else methods, spec.rules)
+        return Serving(self.turns, http1, late.http, self.host.loop.time, set(), all_descriptors(), late.grpc)
 
     def dispatcher(self, table: RouteTable) -> Dispatcher:
         """One that counts as the Configuration wants."""

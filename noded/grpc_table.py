@@ -1,15 +1,16 @@
-"""How a gRPC method finds its handler. The table itself is `routes.py`."""
+"""How a gRPC method finds its handler. The table itself is `routes_grpc.py`."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from google.protobuf.message import Message
+from typing import TYPE_CHECKING, Any
 
 from noded.app import App
 from noded.calls import GrpcCall, GrpcStream, Header
 
-UnaryHandler = Callable[[GrpcCall, Any], Coroutine[Any, Any, Message]]
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+UnaryHandler = Callable[[GrpcCall, Any], Coroutine[Any, Any, "Message"]]
 StreamHandler = Callable[[GrpcCall, GrpcStream], Coroutine[Any, Any, None]]
 TellCall = Callable[[App, bytes, Sequence[Header], int, float], None]
 """Takes what the log says of a call that ended: whose, its path, metadata, status, and seconds it took."""
@@ -23,7 +24,7 @@ class GrpcMethod:
     """As in the route table: what usage and metrics count by."""
     names: tuple[str, ...]
     """The method's name and its older spellings."""
-    request: type[Message] | None = None
+    request: "type[Message] | None" = None
     unary: UnaryHandler | None = None
     stream: StreamHandler | None = None
     """Instead of `unary`: takes the messages itself."""

@@ -11,6 +11,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from noded.commands.failures import OperatorError
 from noded.config.paths import admin_path
 
 ANSWER_SECONDS = 60.0
@@ -20,10 +21,6 @@ STARTING_SECONDS = 10.0
 HOLD_SECONDS = 45.0
 """Without a sign of life on a held attachment for so long, the daemon is taken for gone (it gives one every 15 s)."""
 RETRY_SECONDS = 0.05
-
-
-class OperatorError(RuntimeError):
-    """The daemon refused, or cannot be asked; the message is for the user."""
 
 
 class NoDaemonError(OperatorError):

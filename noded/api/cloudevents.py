@@ -12,8 +12,6 @@ from enum import Enum
 from functools import lru_cache
 
 import msgspec
-from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import DecodeError as ProtobufDecodeError
 from msgspec import Raw, Struct
 
 from noded.api.lenient_json import NotJson, as_object, first_value
@@ -184,9 +182,12 @@ def _text(data: bytes) -> bytes:
 
 def _is_protobuf(data: bytes) -> bool:
     """Whether the bytes are well-formed as a protobuf message; a CloudEvent has no required field."""
+    from google.protobuf.empty_pb2 import Empty  # noqa: PLC0415 - protobuf is imported when sockets answer
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+
     try:
         Empty.FromString(data)
-    except ProtobufDecodeError:
+    except DecodeError:
         return False
     return True
 

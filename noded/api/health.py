@@ -4,12 +4,9 @@ Outbound health is true as soon as a socket answers: the daemon was there before
 never stops the daemon.
 """
 
-from google.protobuf.empty_pb2 import Empty
-
 from noded.app import App
-from noded.calls import NO_CONTENT, GrpcCall, HttpCall, Reply
+from noded.calls import NO_CONTENT, HttpCall, Reply
 from noded.errors import HEALTH_APPID_NOT_MATCH, HEALTH_NOT_READY
-from noded.proto import metadata_pb2
 from noded.query import pairs
 
 FORCE = b"dapr-force-shutdown"
@@ -33,17 +30,12 @@ async def outbound_http(call: HttpCall) -> Reply:
 
 async def shutdown_http(call: HttpCall) -> Reply:
     """`POST shutdown`: detach the app once this is answered; forced, without waiting for what is under way."""
-    _leave(call.app, call.header(FORCE))
+    leave(call.app, call.header(FORCE))
     return NO_CONTENT
 
 
-async def shutdown_grpc(call: GrpcCall, request: metadata_pb2.ShutdownRequest) -> Empty:
-    """Shutdown: as on HTTP."""
-    _leave(call.app, call.header(FORCE))
-    return Empty()
-
-
-def _leave(app: App, forced: bytes | None) -> None:
+def leave(app: App, forced: bytes | None) -> None:
+    """Let the app go; forced, at once."""
     if forced is not None and forced.lower() == b"true":
         app.leave_now()
     else:

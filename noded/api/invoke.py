@@ -8,7 +8,6 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from noded.api import invoke_grpc_app
 from noded.api.invoke_headers import EVENTS, AnswerHeaders, RequestHeaders, answer_headers, request_headers
 from noded.api.invoke_identity import check_healthy, find_grpc_app, hop_headers
 from noded.api.invoke_target import (
@@ -92,6 +91,8 @@ def _begin_anew(call: HttpCall, headers: RequestHeaders) -> None:
         raise DIRECT_INVOKE.error(id=target.app, error="stream too large")
     grpc_app = find_grpc_app(call.app, target.app)
     if grpc_app is not None:
+        from noded.api import invoke_grpc_app  # noqa: PLC0415 - protobuf is imported when sockets answer
+
         invoke_grpc_app.from_http(call, grpc_app, target, headers)
         return
     path, callee, channel = resolve(call.app, target, call.method)

@@ -1,4 +1,4 @@
-"""Publishing an event: once, with a face for HTTP and one for gRPC.
+"""Publishing an event: once, and its face for HTTP; `pubsub_grpc.py` has the one for gRPC.
 
 The topic's subscribers are never waited for: an inline broker has queued or handed on the event when this returns.
 Source: dapr-api.md 1.4; order of checks as daprd 1.18 pkg/api/http/http.go onPublish.
@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
-from google.protobuf.empty_pb2 import Empty
 from msgspec import Struct
 
 from components.contract import Capability, ComponentError, Message
@@ -18,16 +17,14 @@ from noded.api import cloudevents
 from noded.api.cloudevents import DataKind, Draft, Overrides
 from noded.api.lenient_json import NotJson
 from noded.app import App, PubSubBinding
-from noded.calls import NO_CONTENT, GrpcCall, Header, HttpCall, Reply
+from noded.calls import NO_CONTENT, Header, HttpCall, Reply
 from noded.errors import ApiError, ErrorRow
-from noded.proto.pubsub_pb2 import PublishEventRequest
 from noded.query import metadata_of
 from noded.runtime.events import Event
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _OVERRIDE = "cloudevent."
 _NO_METADATA: Mapping[str, str] = {}
-_EMPTY = Empty()
 _UNTRACED = Event(None, "", "", "")
 
 
@@ -87,27 +84,6 @@ async def publish_http(call: HttpCall) -> Reply:
         raise about_topic(errors.PUBSUB_PUBLISH, publication, "stream too large")
     await publish(call.app, publication)
     return NO_CONTENT
-
-
-async def publish_grpc(call: GrpcCall, request: PublishEventRequest) -> Empty:
-    """PublishEvent. With rawPayload the trace goes into the broker's metadata, as there is no envelope for it."""
-    _, traceparent, tracestate = event_headers(call.metadata)
-    metadata = dict(request.metadata)
-    if metadata.get("rawPayload", "") in gobool.TRUE:
-        metadata |= {"traceid": traceparent, "tracestate": tracestate}
-    await publish(
-        call.app,
-        Publication(
-            request.pubsub_name,
-            request.topic,
-            request.data,
-            request.data_content_type,
-            metadata,
-            traceparent,
-            tracestate,
-        ),
-    )
-    return _EMPTY
 
 
 def not_found(pubsub_name: str, metadata: Mapping[str, str]) -> ApiError:

@@ -29,9 +29,8 @@ from noded.api.pubsub import (
     is_raw,
 )
 from noded.app import App
-from noded.calls import NO_CONTENT, GrpcCall, HttpCall, Reply
+from noded.calls import NO_CONTENT, HttpCall, Reply
 from noded.errors import ApiError
-from noded.proto.pubsub_pb2 import BulkPublishRequest, BulkPublishResponse
 from noded.query import metadata_of
 
 SLICE_EVENTS = 32
@@ -43,7 +42,6 @@ SLICE_ITEMS = 512
 _MISMATCH = "error: mismatch between contentType and event"
 _ID_WRONG = "entryId is duplicated or not present for entry"
 _NULL = Raw(b"null")
-_PUBLISHED = BulkPublishResponse()
 
 
 class Entry(Struct, gc=False):
@@ -78,7 +76,7 @@ async def publish_bulk(app: App, request: Publication, entries: Sequence[Entry])
         event.traceparent, event.tracestate = request.traceparent, request.tracestate
         messages.append(Message(entry.data if raw else envelope(app, binding, event), metadata))
         if at % SLICE_EVENTS == 0:
-            await _give_way()
+            await give_way()
     topic = request.topic
     if not binding.scopes.may_publish(topic):
         error = f"topic {topic} is not allowed for app id {app.app_id}"
@@ -92,7 +90,7 @@ async def publish_bulk(app: App, request: Publication, entries: Sequence[Entry])
         except ComponentError as error:
             failed.append(FailedEntry(entries[at - 1].entry_id, str(error)))
         if at % SLICE_EVENTS == 0:
-            await _give_way()
+            await give_way()
     binding.use.batch(topic, since, success=not failed)
     return failed
 
@@ -114,26 +112,9 @@ async def publish_bulk_http(call: HttpCall) -> Reply:
     for at, item in enumerate(items, 1):
         entries.append(_entry(call.app, request, item))
         if at % SLICE_ITEMS == 0:
-            await _give_way()
+            await give_way()
     failed = await publish_bulk(call.app, request, entries)
     return _failure(request, failed) if failed else NO_CONTENT
-
-
-async def publish_bulk_grpc(call: GrpcCall, request: BulkPublishRequest) -> BulkPublishResponse:
-    """BulkPublishEvent and BulkPublishEventAlpha1. A failed entry fails the call, and is not named, as in daprd."""
-    _, traceparent, tracestate = event_headers(call.metadata)
-    metadata = dict(request.metadata)
-    publication = Publication(request.pubsub_name, request.topic, b"", "", metadata, traceparent, tracestate)
-    entries = []
-    for at, item in enumerate(request.entries, 1):
-        own = dict(item.metadata) if item.metadata else None
-        entries.append(Entry(item.entry_id, item.event, item.content_type, own))
-        if at % SLICE_ITEMS == 0:
-            await _give_way()
-    failed = await publish_bulk(call.app, publication, entries)
-    if failed:
-        raise about_topic(errors.PUBSUB_PUBLISH, publication, failed[0].error)
-    return _PUBLISHED
 
 
 class _Item(Struct, rename="camel", forbid_unknown_fields=True, gc=False):
@@ -237,7 +218,7 @@ def _header_value(text: str) -> bytes:
     return "".join(each if " " <= each <= "~" else "?" for each in text).encode()
 
 
-async def _give_way() -> None:
+async def give_way() -> None:
     """Let the loop do what else is due."""
     turn: Completion[None] = Completion()
     asyncio.get_running_loop().call_soon(turn.resolve, None)

@@ -1,21 +1,18 @@
-"""What the commands share: the parser's types, the one error they end with, the flags that many of them take."""
+"""What the commands share: the parser's types, the flags that many of them take."""
 
 import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noded.admin.client import OperatorClient
 from noded.config.paths import PathTooLongError, admin_path, default_run_dir
 
 if TYPE_CHECKING:
+    from noded.admin.client import OperatorClient
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 (argparse names it no other way)
 else:
     Commands = object
-
-
-class CommandError(RuntimeError):
-    """The command cannot be done; the message is for the user, who sees nothing else. Exit code 1."""
 
 
 def add_command(commands: Commands, name: str, text: str, *, run_dir: bool = True) -> argparse.ArgumentParser:
@@ -43,6 +40,8 @@ def run_dir_of(options: argparse.Namespace) -> Path:
     return run_dir
 
 
-def client_of(options: argparse.Namespace) -> OperatorClient:
+def client_of(options: argparse.Namespace) -> "OperatorClient":
     """Whom to ask."""
+    from noded.admin.client import OperatorClient
+
     return OperatorClient(run_dir_of(options))

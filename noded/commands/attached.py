@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from noded.admin.attach_request import AttachRequest
-from noded.admin.client import Held, OperatorClient, OperatorError
+from noded.admin.client import Held, OperatorClient
+from noded.commands.failures import OperatorError
 
 RETRY_SECONDS = (0.1, 2.0)
 """Between two tries to attach again: first, doubled each time, and longest."""

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from noded.admin.client import OperatorError
 from noded.commands.arguments import Commands, add_command, add_json, client_of
+from noded.commands.failures import OperatorError
 
 
 def add(commands: Commands) -> None:

@@ -3,15 +3,16 @@
 0: ended as asked. 1: did not start, or failed. 2: flags that are none.
 """
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noded.commands.failures import leaves
+from noded.garbage import collect_seldom
 from noded.sidecar.flags import FLAGS
 from noded.sidecar.log import configure
 from noded.sidecar.pflag import FlagError, Parsed, parse, usage
@@ -19,6 +20,8 @@ from noded.sidecar.settings import Refused, SidecarSettings, log_level, settings
 from noded.version import RUNTIME_VERSION
 
 if TYPE_CHECKING:
+    import argparse
+
     from noded.commands.arguments import Commands
 
 log = logging.getLogger("noded")
@@ -31,6 +34,7 @@ def add(commands: "Commands") -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    collect_seldom()
     try:
         flags = parse(sys.argv[1:] if arguments is None else arguments, FLAGS)
     except FlagError as error:
@@ -89,16 +93,15 @@ def _warn(flags: Parsed) -> None:
 
 def _configured(settings: SidecarSettings) -> SidecarSettings:
     """Settings with the files of --config applied. Raises Refused."""
-    from dataclasses import replace
-
-    from noded.config.settings import load_configuration, with_configuration
-
     for path in (*settings.node.config_paths, *settings.node.resources_paths):
         if not path.exists():
             what = "error loading configuration: stat" if path in settings.node.config_paths else "failed to add target"
             raise Refused(f"Fatal error from runtime: {what} {path}: no such file or directory")
     if not settings.node.config_paths:
         log.info("loading default configuration")
+        return settings
+    from noded.config.settings import load_configuration, with_configuration
+
     loaded = load_configuration(settings.node.config_paths)
     for warning in loaded.warnings:
         log.warning("configuration: %s", warning)
@@ -131,7 +134,7 @@ def _serve(settings: SidecarSettings) -> int:
     return 0
 
 
-def _listed(_: argparse.Namespace) -> int:
+def _listed(_: "argparse.Namespace") -> int:
     """`noded.cli` hands the command over before it reads flags."""
     raise AssertionError
 

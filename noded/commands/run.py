@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from noded.admin.attach_request import AttachRequest, spec_of
-from noded.commands.arguments import CommandError, Commands, add_command, client_of
+from noded.commands.arguments import Commands, add_command, client_of
 from noded.commands.attached import Attached
 from noded.commands.child import run_child
+from noded.commands.failures import CommandError
 from noded.config.records import AppProtocol, HealthSpec, InitEndpoint
-from noded.config.shapes import camel_case
 from noded.config.values import (
     parse_address,
     parse_count,
@@ -143,6 +143,8 @@ def _health(options: argparse.Namespace) -> HealthSpec:
 
 def _limit(text: str) -> tuple[str, float]:
     """`requestsPerSecond=100` as the field and its value."""
+    from noded.config.shapes import camel_case
+
     name, equals, value = text.partition("=")
     fields = {camel_case(each): each for each in FIELDS}
     if not equals or name not in fields:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from noded.commands.arguments import CommandError, Commands, add_command
-from noded.commands.failures import leaves
+from noded.commands.arguments import Commands, add_command
+from noded.commands.failures import CommandError, leaves
 from noded.config.http_settings import HttpSettings
 from noded.config.paths import PathTooLongError, admin_path
 from noded.config.records import Settings
@@ -77,7 +77,7 @@ def _is_socket_error(error: BaseException) -> bool:
 
 def _settings(options: argparse.Namespace) -> Settings:
     """What flags say over what is shipped. Ends the command with code 2 where a path cannot be used."""
-    from noded.config.settings import default_settings
+    from noded.config.instantiate import default_settings
 
     shipped = default_settings()
     settings = replace(
@@ -118,6 +118,8 @@ def _paths_needed(settings: Settings) -> Iterator[tuple[str, Path]]:
 
 
 def _configured(settings: Settings, options: argparse.Namespace) -> Settings:
+    if not settings.config_paths:
+        return settings
     from noded.config.settings import load_configuration, with_configuration
 
     loaded = load_configuration(settings.config_paths)

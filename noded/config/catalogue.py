@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from noded.config.kinds import Record
 from noded.config.load import Loaded, LoadedFile, collect, identity_of
-from noded.config.records import Resources
+from noded.config.records import Record, Resources
 
 
 @dataclass(slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.contract import ConfigError
-from noded.config.records import ComponentSpec, Resources
+from noded.config.paths import default_run_dir, default_state_dir
+from noded.config.records import ComponentSpec, Resources, Settings
 
 _PROCESS = uuid.uuid4()
 """What {uuid} is drawn from: another with every start of the daemon, as daprd's is, and the same at every reload."""
@@ -60,3 +61,10 @@ def default_resources(state_dir: Path) -> Resources:
         metadata={"connectionString": str(state_dir / "state.sqlite")},
     )
     return Resources(components=(statestore, ComponentSpec(name="pubsub", type="pubsub.in-memory")))
+
+
+def default_settings(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Settings:
+    """Settings with this user's directories and everything else as it is shipped."""
+    environ = os.environ if environ is None else environ
+    uid = os.geteuid() if uid is None else uid
+    return Settings(run_dir=default_run_dir(environ, uid), state_dir=default_state_dir(environ, uid))

@@ -4,17 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from noded.config.http_settings import NO_LOGGING, ApiLogging, ApiRules
+from noded.config.http_settings import NO_LOGGING
 from noded.config.metric_shape import overlay
 from noded.config.problems import Place, Reading, quote
 from noded.config.records import (
     NO_METRICS_SPEC,
     AppSpec,
     ComponentSpec,
+    ConfigurationSpec,
     HealthSpec,
-    MetricsSpec,
     Origin,
     QuotaSpec,
+    Record,
     RouteRule,
     SubscriptionSpec,
 )
@@ -37,20 +38,6 @@ DAPR_V2 = "dapr.io/v2alpha1"
 NODED_V1 = "noded.io/v1alpha1"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigurationSpec:
-    """What noded takes from kind Configuration; None: not given."""
-
-    name: str
-    namespace: str | None = None
-    tracing_sampling_rate: float | None = None
-    api_logging: ApiLogging = NO_LOGGING
-    api_rules: ApiRules | None = None
-    metrics: MetricsSpec = NO_METRICS_SPEC
-    origin: Origin | None = None
-
-
-Record = ComponentSpec | SubscriptionSpec | AppSpec | QuotaSpec | ConfigurationSpec
 Values = Mapping[str, Any]
 """What a shape read: the YAML edge, gone once the record is made."""
 Build = Callable[[Values, Meta, Reading, Origin], Record]

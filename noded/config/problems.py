@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 
 FOUND_CHARACTERS = 80
 """Of what was found, as much as is shown."""
@@ -89,6 +88,8 @@ def one_of(allowed: Iterable[str]) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean x?` where a known word is near, else nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for who made a slip
+
     by_lower = {each.lower(): each for each in known}
     near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
     return f"; did you mean {by_lower[near[0]]}?" if near else ""

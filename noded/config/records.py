@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from noded.config.http_settings import NO_HTTP_SETTINGS, HttpSettings
+from noded.config.http_settings import NO_HTTP_SETTINGS, NO_LOGGING, ApiLogging, ApiRules, HttpSettings
 from tenancy.limits import Limits
 
 NO_LIMITS = Limits()
@@ -229,6 +229,23 @@ class MetricsSpec:
 
 NO_METRICS_SPEC = MetricsSpec()
 """Nothing said of metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationSpec:
+    """What noded takes from kind Configuration; None: not given."""
+
+    name: str
+    namespace: str | None = None
+    tracing_sampling_rate: float | None = None
+    api_logging: ApiLogging = NO_LOGGING
+    api_rules: ApiRules | None = None
+    metrics: MetricsSpec = NO_METRICS_SPEC
+    origin: Origin | None = None
+
+
+Record = ComponentSpec | SubscriptionSpec | AppSpec | QuotaSpec | ConfigurationSpec
+"""What a document of a resource file becomes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noded.config.http_shape import configured, overlay_logging
-from noded.config.kinds import ConfigurationSpec
-from noded.config.load import parse_resources, read_text
+from noded.config.load import read_text
 from noded.config.metric_shape import overlay
-from noded.config.paths import default_run_dir, default_state_dir
+from noded.config.parse import parse_resources
 from noded.config.problems import Place, Problem, Reading
-from noded.config.records import Settings
+from noded.config.records import ConfigurationSpec, Settings
 
 _VARIABLE = re.compile(r"\$(?:\{([^{}]*)\}|([A-Za-z_][A-Za-z0-9_]*|[0-9*#$@!?-]))")
 
@@ -71,10 +70,3 @@ def with_configuration(settings: Settings, configuration: ConfigurationSpec) -> 
         http=configured(settings.http, configuration.api_logging, configuration.api_rules),
         metrics=overlay(settings.metrics, configuration.metrics),
     )
-
-
-def default_settings(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Settings:
-    """Settings with this user's directories and everything else as it is shipped."""
-    environ = os.environ if environ is None else environ
-    uid = os.geteuid() if uid is None else uid
-    return Settings(run_dir=default_run_dir(environ, uid), state_dir=default_state_dir(environ, uid))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noded.admin.client import OperatorClient, OperatorError
+from noded.admin.client import OperatorClient
+from noded.commands.failures import OperatorError
 
 WAIT_SECONDS = 30.0
 LOG_LINES = 15

@@ -6,10 +6,8 @@ from components.contract import Delivery
 from noded.app import App, PubSubBinding
 from noded.config.records import SubscriptionSpec
 from noded.runtime.bulk import BulkSubscription, messages_in_flight
-from noded.runtime.bulk_grpc import GrpcBulkCall
 from noded.runtime.bulk_http import HttpBulkCall
 from noded.runtime.deliver import HttpSubscription, says_what_it_takes
-from noded.runtime.deliver_grpc import GrpcSubscription
 from noded.runtime.deliveries import Deliveries
 from noded.runtime.routes import Routes
 from noded.runtime.unfit import UnfitSubscription
@@ -37,10 +35,22 @@ def make_consumer(
     """
     if not says_what_it_takes(spec):
         return UnfitSubscription(app, binding, spec, deliveries), MAX_IN_FLIGHT
-    speaks_grpc = app.grpc_channel is not None
+    if app.grpc_channel is not None:
+        return _make_grpc(app, binding, spec, deliveries)
     if spec.bulk.enabled:
-        routes = Routes(spec.rules, str.encode) if speaks_grpc else Routes(spec.rules)
-        call = GrpcBulkCall(app, spec) if speaks_grpc else HttpBulkCall(app, spec)
-        return BulkSubscription(app, binding, spec, deliveries, routes, call), messages_in_flight(spec)
-    kind = GrpcSubscription if speaks_grpc else HttpSubscription
-    return kind(app, binding, spec, deliveries), MAX_IN_FLIGHT
+        batches = BulkSubscription(app, binding, spec, deliveries, Routes(spec.rules), HttpBulkCall(app, spec))
+        return batches, messages_in_flight(spec)
+    return HttpSubscription(app, binding, spec, deliveries), MAX_IN_FLIGHT
+
+
+def _make_grpc(
+    app: App, binding: PubSubBinding, spec: SubscriptionSpec, deliveries: Deliveries
+) -> tuple[TopicConsumer, int]:
+    from noded.runtime.bulk_grpc import GrpcBulkCall  # noqa: PLC0415 - protobuf is for apps that speak it
+    from noded.runtime.deliver_grpc import GrpcSubscription  # noqa: PLC0415
+
+    if spec.bulk.enabled:
+        routes = Routes(spec.rules, str.encode)
+        batches = BulkSubscription(app, binding, spec, deliveries, routes, GrpcBulkCall(app, spec))
+        return batches, messages_in_flight(spec)
+    return GrpcSubscription(app, binding, spec, deliveries), MAX_IN_FLIGHT

@@ -21,11 +21,11 @@ from noded.runtime import events
 from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliver import DELIVERY_SECONDS, PLACE_SECONDS, is_raw
 from noded.runtime.deliveries import Deliveries, run
-from noded.runtime.events import Event, NotAnEvent
+from noded.runtime.events import Event, NotAnEvent, is_binary
 from noded.runtime.match import MatchFailed
 from noded.runtime.reception import concluded, judged
 from noded.runtime.routes import Routes
-from noded.runtime.topic_event import binary_event, is_binary, topic_event
+from noded.runtime.topic_event import binary_event, topic_event
 from tenancy.accounting import CallUse
 from tenancy.use import DROP, SUCCESS, Reception
 

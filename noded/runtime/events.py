@@ -28,6 +28,11 @@ _OURS = frozenset(
 """Headers of a delivery that no publisher's metadata may set: framing, and what the app trusts the daemon for."""
 
 
+def is_binary(message: Message) -> bool:
+    """Whether the broker's message carries its attributes beside the data."""
+    return cloudevents.kind_of(message.content_type) is DataKind.BASE64
+
+
 class NotAnEvent(ValueError):
     """The bytes are no JSON object."""
 

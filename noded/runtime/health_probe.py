@@ -6,12 +6,11 @@ raise; they are the probe's result. Source: daprd 1.18 pkg/channel/http and pkg/
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from noded.channel_contract import AppChannel, ChannelError
-from noded.channel_grpc import GrpcChannel
 from noded.config.records import HealthSpec
 from noded.errors import Grpc
 from noded.lanes import in_trio
@@ -19,6 +18,9 @@ from noded.runtime.asked import probe_grpc, probe_http
 from noded.runtime.health import Change, Health
 from noded.wire.http1 import MalformedRequest
 from tenancy.accounting import Usage
+
+if TYPE_CHECKING:
+    from noded.channel_grpc import GrpcChannel
 
 HEALTH_CHECK: Final = b"/dapr.proto.runtime.v1.AppCallbackHealthCheck/HealthCheck"
 
@@ -48,7 +50,7 @@ class HttpProbe:
 class GrpcProbe:
     """AppCallbackHealthCheck/HealthCheck: well is OK."""
 
-    channel: GrpcChannel
+    channel: "GrpcChannel"
     spec: HealthSpec
     usage: Usage
 
@@ -57,11 +59,6 @@ class GrpcProbe:
         asking = probe_grpc(self.usage, self.channel, HEALTH_CHECK, self.spec.timeout_seconds)
         status = (await in_trio(asking)).status
         return None if status.code == Grpc.OK else f"it answered status {status.code}: {status.message}"
-
-
-def make_probe(channel: AppChannel | GrpcChannel, spec: HealthSpec, usage: Usage) -> Probe:
-    """Choose the question by what the app speaks. The channel is used for nothing else."""
-    return GrpcProbe(channel, spec, usage) if isinstance(channel, GrpcChannel) else HttpProbe(channel, spec, usage)
 
 
 async def watch(probe: Probe, spec: HealthSpec, on_change: Callable[[Change, str], None]) -> None:

@@ -11,10 +11,9 @@ from msgspec import Raw
 
 from components.contract import Message
 from noded.config.records import RouteRule
-from noded.runtime.events import TRACE_FIELDS, Event
+from noded.runtime.events import TRACE_FIELDS, Event, is_binary
 from noded.runtime.match import BadMatch, Match, MatchFailed
 from noded.runtime.match_cost import MAX_WORK
-from noded.runtime.topic_event import is_binary
 
 log = logging.getLogger("noded.subscriptions")
 

@@ -31,11 +31,11 @@ from noded.runtime.consumer import MAX_IN_FLIGHT
 from noded.runtime.dead_letter import Outcome, conclude
 from noded.runtime.deliver import is_raw, says_what_it_takes
 from noded.runtime.deliveries import run
-from noded.runtime.events import NotAnEvent
+from noded.runtime.events import NotAnEvent, is_binary
 from noded.runtime.reception import concluded, judged
 from noded.runtime.subscription import LIMIT
 from noded.runtime.subscriptions import Subscriptions
-from noded.runtime.topic_event import binary_event, is_binary, topic_event
+from noded.runtime.topic_event import binary_event, topic_event
 from tenancy.admission import LimitExceeded
 from tenancy.use import DROP, Reception
 

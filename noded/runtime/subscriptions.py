@@ -16,14 +16,12 @@ from noded.app import App, PubSubBinding
 from noded.channel_contract import ChannelError
 from noded.config.records import InitEndpoint, SubscriptionSpec
 from noded.lanes import in_trio
-from noded.runtime import subscriptions_grpc
-from noded.runtime.asked import ask_http
+from noded.runtime.asked import NotListed, ask_http
 from noded.runtime.deliveries import Deliveries
 from noded.runtime.init_endpoints import ANSWER_SECONDS, init_headers
 from noded.runtime.match import BadMatch
 from noded.runtime.subscription import TopicSubscription
 from noded.runtime.subscription_list import Key, Kind, MalformedSubscriptions, Wanted, describe, parse, wanted
-from noded.runtime.subscriptions_grpc import NotListed
 
 log = logging.getLogger("noded.subscriptions")
 
@@ -168,6 +166,8 @@ class Subscriptions:
         """Ask once. Raises ChannelError, NotListed."""
         app = self._app
         if app.grpc_channel is not None:
+            from noded.runtime import subscriptions_grpc  # noqa: PLC0415 - protobuf is for apps that speak it
+
             return await in_trio(subscriptions_grpc.ask(app, app.grpc_channel, ANSWER_SECONDS))
         assert app.channel is not None, "only an app with a channel is asked"
         asking = ask_http(app.tenant.usage, app.channel, b"/dapr/subscribe", init_headers(app), ANSWER_SECONDS)

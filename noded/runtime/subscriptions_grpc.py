@@ -12,13 +12,9 @@ from noded.channel_grpc import GrpcAnswer, GrpcChannel
 from noded.config.records import BulkSubscribe, RouteRule, SubscriptionSpec
 from noded.errors import Grpc
 from noded.proto.appcallback_pb2 import BulkSubscribeConfig, ListTopicSubscriptionsResponse, TopicSubscription
-from noded.runtime.asked import ask_grpc
+from noded.runtime.asked import NotListed, ask_grpc
 
 LIST_TOPIC_SUBSCRIPTIONS: Final = b"/dapr.proto.runtime.v1.AppCallback/ListTopicSubscriptions"
-
-
-class NotListed(Exception):
-    """The app did not answer, or with an error, or with bytes that are no such answer: ask again."""
 
 
 async def ask(app: App, channel: GrpcChannel, timeout_seconds: float) -> tuple[SubscriptionSpec, ...]:

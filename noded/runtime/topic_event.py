@@ -69,11 +69,6 @@ def binary_event(message: Message, topic: str, pubsub_name: str) -> TopicEventRe
     return request
 
 
-def is_binary(message: Message) -> bool:
-    """Whether the broker's message carries its attributes beside the data."""
-    return cloudevents.kind_of(message.content_type) is cloudevents.DataKind.BASE64
-
-
 def _text(event: Mapping[str, Raw], name: str) -> str:
     raw = event.get(name)
     value = None if raw is None else msgspec.json.decode(raw)

@@ -15,7 +15,7 @@ from functools import partial
 import trio
 
 from noded.app import App
-from noded.attachment import Attachment, make_channel
+from noded.attachment import Attachment, make_channels
 from noded.backends import Backend
 from noded.calls import HttpCall
 from noded.config.load import Loaded
@@ -30,6 +30,9 @@ from noded.sidecar.endpoints import open_endpoints
 from noded.sidecar.settings import Refused, SidecarSettings
 
 log = logging.getLogger("noded")
+
+FIRST_ANSWER_SECONDS = 0.1
+"""For whoever polls readiness to be answered before the rest is imported."""
 
 
 class ComponentFailed(RuntimeError):
@@ -59,7 +62,7 @@ class Sidecar(Daemon):
             attachment = await self.attach(self._reachable(made.app))
             self._check_components(attachment.app)
             async with trio.open_nursery() as work:
-                work.start_soon(self._serve_metrics)
+                work.start_soon(self._finish_start)
                 work.start_soon(self._tell_ready, attachment)
                 await self.stopping.wait()
                 await self._block_shutdown(attachment)
@@ -79,7 +82,7 @@ class Sidecar(Daemon):
     def _reachable(self, spec: AppSpec) -> AppSpec:
         """The app, if it can be called at its address. Raises Refused."""
         try:
-            make_channel(spec, self.host)
+            make_channels(spec, self.host)
         except ValueError as error:
             raise Refused(f"no app can be called: {error}") from error
         return spec
@@ -140,8 +143,13 @@ class Sidecar(Daemon):
         elapsed = round((time.perf_counter() - self._began) * 1000)
         log.info("dapr initialized. Status: Running. Init Elapsed %dms", elapsed)
 
+    async def _finish_start(self) -> None:
+        """Import the rest when the app's sockets already answer, and who waits for that was answered."""
+        await trio.sleep(FIRST_ANSWER_SECONDS)
+        await self.warm_up()
+        await self._serve_metrics()
+
     async def _serve_metrics(self) -> None:
-        """Import what serves them now, when the app's sockets already answer."""
         if self._sidecar.metrics is not None and self.settings.metrics.enabled is not False:
             module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.scrape")
             await module.serve_metrics(self, *self._sidecar.metrics, os.environ.get("NAMESPACE", ""))

@@ -2,7 +2,8 @@
 
 from noded.api_access import _GRPC_GROUPS, is_offered, offered_methods, offered_routes
 from noded.config.http_settings import ALL_APIS, ApiRule, ApiRules
-from noded.routes import GRPC_METHODS, HTTP_ROUTES, INVOKE, grpc_table, http_table, public_table
+from noded.routes import HTTP_ROUTES, INVOKE, http_table, public_table
+from noded.routes_grpc import GRPC_METHODS, grpc_table
 
 
 def offered(rules: ApiRules) -> set[str]:

@@ -15,7 +15,8 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc.status_pb2 import Status
 
 from components.completion import Completion
-from noded.api.pubsub_bulk import SLICE_EVENTS, publish_bulk_grpc, publish_bulk_http
+from noded.api.pubsub_bulk import SLICE_EVENTS, publish_bulk_http
+from noded.api.pubsub_grpc import publish_bulk_grpc
 from noded.calls import GrpcCall, HttpCall
 from noded.errors import ApiError, Grpc
 from noded.proto.pubsub_pb2 import BulkPublishRequest, BulkPublishRequestEntry

@@ -11,7 +11,8 @@ import pytest
 from components.completion import Completion
 from components.contract import Message, TopicName, Unavailable
 from noded.api.pubsub import Publication
-from noded.api.pubsub_bulk import SLICE_EVENTS, Entry, publish_bulk, publish_bulk_grpc, publish_bulk_http
+from noded.api.pubsub_bulk import SLICE_EVENTS, Entry, publish_bulk, publish_bulk_http
+from noded.api.pubsub_grpc import publish_bulk_grpc
 from noded.calls import GrpcCall, HttpCall, Reply
 from noded.errors import ApiError, Grpc
 from noded.lanes import in_trio

@@ -10,7 +10,8 @@ import pytest
 
 from components.contract import Delivery, GroupName, SubscribeRequest, SubscriptionHandle, Surroundings, Verdict
 from components.registry import open_pubsub
-from noded.api.pubsub import Publication, publish, publish_grpc, publish_http
+from noded.api.pubsub import Publication, publish, publish_http
+from noded.api.pubsub_grpc import publish_grpc
 from noded.api.topic_scopes import topic_scopes
 from noded.app import App, PubSubBinding
 from noded.calls import GrpcCall, Header, HttpCall

@@ -7,9 +7,9 @@ from google.protobuf.message import DecodeError, Message
 
 from noded.channel_grpc import GrpcAnswer
 from noded.grpc_table import GrpcMethod
-from noded.routes import grpc_table
+from noded.routes_grpc import grpc_table
 from noded.runtime import bulk_grpc, deliver_grpc, subscriptions_grpc
-from noded.runtime.subscriptions_grpc import NotListed
+from noded.runtime.asked import NotListed
 from noded.wire import grpc, grpc_answers
 from noded.wire.grpc import GrpcWireError, MessageReader, MessageTooLarge
 from noded.wire.hpack import encode_block

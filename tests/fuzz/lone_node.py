@@ -21,7 +21,8 @@ from noded.dispatch import Dispatcher
 from noded.known_lines import KnownLines
 from noded.node import Node
 from noded.route_table import Candidate
-from noded.routes import grpc_table, http_table
+from noded.routes import http_table
+from noded.routes_grpc import grpc_table
 from noded.server_grpc import GrpcDispatcher
 from noded.server_http1 import Http1Wire
 from noded.server_http2 import Http2Wire
