@@ -1,9 +1,11 @@
 """The subscriptions of one app: opened when the app first answers, replaced on reload, closed when it is detached.
 
 The app is bound late: once it listens and is healthy its /dapr/subscribe is asked, and only then are its topics
-subscribed to, as daprd waits for the app. What is published before that is not kept. Any HTTP answer counts; where none
-comes it is asked again, as often as by daprd, then only when it turns healthy or at a reload. Without a pub/sub
-component it is not asked, until there is one.
+subscribed to, as daprd waits for the app. What is published before that is not kept. Any HTTP answer counts, but for a
+list that cannot be read; where none comes it is asked again, as often as by daprd. An app that was asked in vain is
+subscribed to nothing, not to what is declared for it either; that opens when it next turns healthy, as with daprd, and
+it is asked again, then and at a reload. Streams need no answer. Without a pub/sub component it is not asked, until
+there is one.
 """
 
 import logging
@@ -43,7 +45,8 @@ class Subscriptions:
         self._may_ask = trio.Event()
         self._tried = trio.Event()  # set once the app was asked, and what it wants was tried
         self._asked = False
-        self._app_answered = False
+        self._in_vain = False  # it was asked, and what it wants is not known
+        self._may_open = False
 
     # The lifetime.
 
@@ -63,8 +66,11 @@ class Subscriptions:
         self.deliveries.pause()
 
     def resume(self) -> None:
-        """The app is healthy: deliver. One that was asked and did not answer is asked again."""
+        """The app is healthy: deliver. One that was asked in vain gets what is declared for it, and is asked again."""
         self.deliveries.resume()
+        if self._in_vain:
+            self._may_open = True
+            self._reconcile()
         self._ask_if_unasked()
 
     def reload(self, declared: Sequence[SubscriptionSpec]) -> None:
@@ -138,8 +144,11 @@ class Subscriptions:
         if self._app.grpc_channel is None and self._app.channel is None:
             return
         listed = await self._ask_patiently()
-        self._asked = listed is not None
-        await self._take(listed or ())
+        if listed is not None:
+            await self._take(listed)
+            return
+        self._asked, self._in_vain = False, True
+        self._tried.set()
 
     def _ask_if_unasked(self) -> None:
         """Ask where there was no broker, or no answer. Before `begin` the first task will see to it."""
@@ -147,7 +156,7 @@ class Subscriptions:
             self._nursery.start_soon(self._discover)
 
     async def _ask_patiently(self) -> tuple[SubscriptionSpec, ...] | None:
-        """Ask until it answers, as often as daprd does. None: it did not."""
+        """Ask until it answers, as often as daprd does. None: it did not, or with what is no list."""
         problem: Exception | None = None
         for seconds in (0.0, *ASK_AGAIN_SECONDS):
             await trio.sleep(seconds)
@@ -155,15 +164,18 @@ class Subscriptions:
                 return await self._ask()
             except (ChannelError, NotListed) as error:
                 problem = error
+            except MalformedSubscriptions as error:
+                problem = error
+                break
         log.warning(
-            "app %s: does not say what it subscribes to: %s; it is asked again when it turns healthy, or at a reload",
+            "app %s: failed to subscribe to topics: %s; it is asked again when it turns healthy, or at a reload",
             self._app.tenant.id,
             problem,
         )
         return None
 
     async def _ask(self) -> tuple[SubscriptionSpec, ...]:
-        """Ask once. Raises ChannelError, NotListed."""
+        """Ask once. Raises ChannelError, NotListed, MalformedSubscriptions."""
         app = self._app
         if app.grpc_channel is not None:
             from noded.runtime import subscriptions_grpc  # noqa: PLC0415 - protobuf is for apps that speak it
@@ -176,7 +188,7 @@ class Subscriptions:
 
     async def _take(self, answered: tuple[SubscriptionSpec, ...]) -> None:
         """Subscribe to what the app wants and what is declared for it. Returns when each was tried."""
-        self._app_answered = True
+        self._may_open, self._in_vain = True, False
         self._answered = answered
         self._reconcile()
         for each in tuple(self._open.values()):
@@ -185,17 +197,14 @@ class Subscriptions:
 
     def _read(self, status: int, body: bytes) -> tuple[SubscriptionSpec, ...]:
         if status == 200:
-            try:
-                return parse(body)
-            except MalformedSubscriptions as error:
-                log.warning("app %s: /dapr/subscribe: %s", self._app.tenant.id, error)
-        elif status != 404:
+            return parse(body)
+        if status != 404:
             log.warning("app %s: /dapr/subscribe answered status %d", self._app.tenant.id, status)
         return ()
 
     def _reconcile(self) -> None:
         """Open what should be open and is not; close the rest."""
-        if self._nursery is None or not self._app_answered:
+        if self._nursery is None or not self._may_open:
             return
         goal = self._goal()
         for key in [key for key in self._open if key not in goal]:

@@ -90,18 +90,20 @@ class TestLifetime:
         with_node(tmp_path, scenario)
 
     def test_an_app_that_does_not_answer(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is asked three times more; then what is declared is opened, and it is asked when it is healthy again."""
+        """It is asked three times more, and nothing is opened, until it is healthy and is asked again."""
         monkeypatch.setattr(subscriptions, "ASK_AGAIN_SECONDS", (0.0, 0.0, 0.0))
 
         async def scenario(node: PubSubNode) -> None:
             app = await node.attach("app", ORDERS, declared=[declared("other")], mute=True)
-            await app.subscribed()
-            asked = app.server.asked
+            times = 1 + len(subscriptions.ASK_AGAIN_SECONDS)
+            await eventually(lambda: app.server.asked == times)
+            await trio.testing.wait_all_tasks_blocked()
+            opened = app.app.tenant.gate.app.used["subscriptions"]
             app.server.mute = False
             app.subscriptions.resume()
             await app.subscribed(2)
 
-            assert (asked, app.server.asked) == (1 + len(subscriptions.ASK_AGAIN_SECONDS), asked + 1)
+            assert (opened, app.server.asked) == (0, times + 1)
 
         with_node(tmp_path, scenario)
 
