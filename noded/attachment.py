@@ -15,6 +15,7 @@ from noded.app import App
 from noded.channel import HttpChannel
 from noded.channel_contract import AppChannel
 from noded.channel_dial import Address, parse_address
+from noded.channel_reach import Reach
 from noded.config.records import AppProtocol, AppSpec, SubscriptionSpec
 from noded.endpoints import Endpoints
 from noded.host import Host
@@ -186,17 +187,20 @@ class Channels(NamedTuple):
     grpc: "GrpcChannel | None" = None
 
 
-def make_channels(spec: AppSpec, host: Host) -> Channels:
-    """Make the app's channel, if it has one. Raises ValueError for an address that is none."""
+def make_channels(spec: AppSpec, host: Host, reach: Reach | None = None) -> Channels:
+    """Make the app's channel, if it has one. Raises ValueError for an address that is none.
+
+    `reach` tells of changes; None: nobody does.
+    """
     channel = spec.channel
     if channel is None:
         return Channels()
     if channel.protocol.is_grpc:
         from noded.channel_grpc import GrpcChannel  # noqa: PLC0415 - HTTP/2 and gRPC are for apps that speak it
 
-        return Channels(grpc=GrpcChannel(channel, host.loop))
+        return Channels(grpc=GrpcChannel(channel, host.loop, reach=reach))
     if channel.protocol is AppProtocol.H2C:
         from noded.channel_h2c import H2cChannel  # noqa: PLC0415
 
-        return Channels(H2cChannel(channel, host.loop))
-    return Channels(HttpChannel(channel, host.loop))
+        return Channels(H2cChannel(channel, host.loop, reach=reach))
+    return Channels(HttpChannel(channel, host.loop, reach=reach))

@@ -16,6 +16,7 @@ from noded.channel_connection import Connection
 from noded.channel_contract import AppResponse, ChannelError
 from noded.channel_dial import Dialer
 from noded.channel_exchange import AppExchange, AppRequest, ChannelTimeout, ResponseSink, WholeAnswer
+from noded.channel_reach import Reach
 from noded.config.records import ChannelSpec
 from noded.wire.known_answers import KnownAnswers
 
@@ -47,9 +48,15 @@ class HttpChannel:
     A request takes an idle connection, else a new one, else waits in order for one to come free.
     """
 
-    def __init__(self, spec: ChannelSpec, loop: asyncio.AbstractEventLoop, bounds: ChannelBounds | None = None) -> None:
+    def __init__(
+        self,
+        spec: ChannelSpec,
+        loop: asyncio.AbstractEventLoop,
+        bounds: ChannelBounds | None = None,
+        reach: Reach | None = None,
+    ) -> None:
         """Raises ValueError for an address that is none."""
-        self._dialer = Dialer(spec, loop)
+        self._dialer = Dialer(spec, loop, reach)
         self.host = self._dialer.address.host_header
         self._loop = loop
         self._bounds = bounds = bounds or ChannelBounds()

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from noded.channel_reach import Reach
 from noded.config.records import AppProtocol, ChannelSpec
 from noded.config.values import is_host
 
@@ -47,11 +48,12 @@ def parse_address(text: str) -> Address:
 class Dialer:
     """Opens connections to one app."""
 
-    def __init__(self, spec: ChannelSpec, loop: asyncio.AbstractEventLoop) -> None:
-        """Raises ValueError for an address that is none."""
+    def __init__(self, spec: ChannelSpec, loop: asyncio.AbstractEventLoop, reach: Reach | None = None) -> None:
+        """Raises ValueError for an address that is none. `reach`: who is told how connections begin."""
         self.address = parse_address(spec.address)
         self.scheme = b"https" if spec.protocol.has_tls else b"http"
         self._loop = loop
+        self._reach = reach
         self._tls = app_tls(spec.protocol) if spec.protocol.has_tls else None
         self._server_name = self.address.host if self._tls is not None else None
 
@@ -62,6 +64,16 @@ class Dialer:
 
     async def open(self, made: Callable[[], asyncio.Protocol]) -> None:
         """Connect, TLS's handshake included. Raises OSError."""
+        try:
+            await self._connect(made)
+        except OSError as error:
+            if self._reach is not None:
+                self._reach.failed(self.name, error)
+            raise
+        if self._reach is not None:
+            self._reach.made()
+
+    async def _connect(self, made: Callable[[], asyncio.Protocol]) -> None:
         loop, address = self._loop, self.address
         tls, name = self._tls, self._server_name
         if address.path is not None:

@@ -13,6 +13,7 @@ from noded.calls import Header
 from noded.channel_contract import AppResponse, ChannelError
 from noded.channel_exchange import AppRequest, ResponseSink, WholeAnswer, head_of
 from noded.channel_http2 import Http2Channel, StreamBounds
+from noded.channel_reach import Reach
 from noded.config.records import ChannelSpec
 from noded.http2_client import AppStream, StreamReset
 from noded.wire.http1 import MalformedRequest
@@ -26,9 +27,15 @@ _OF_HTTP1: Final = frozenset((b"host", b"transfer-encoding"))
 class H2cChannel:
     """Calls to an app that speaks h2c (`noded.channel_contract.AppChannel`)."""
 
-    def __init__(self, spec: ChannelSpec, loop: asyncio.AbstractEventLoop, bounds: StreamBounds | None = None) -> None:
+    def __init__(
+        self,
+        spec: ChannelSpec,
+        loop: asyncio.AbstractEventLoop,
+        bounds: StreamBounds | None = None,
+        reach: Reach | None = None,
+    ) -> None:
         """Raises ValueError for an address that is none."""
-        self._streams = Http2Channel(spec, loop, bounds)
+        self._streams = Http2Channel(spec, loop, bounds, reach)
         self.host = self._streams.authority
 
     async def call(  # noqa: PLR0913, PLR0917 - a request has so many parts

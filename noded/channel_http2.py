@@ -16,6 +16,7 @@ from noded.channel import SWEEP_SECONDS
 from noded.channel_contract import ChannelError
 from noded.channel_dial import Dialer
 from noded.channel_exchange import ChannelTimeout
+from noded.channel_reach import Reach
 from noded.config.records import ChannelSpec
 from noded.http2_client import AppStream, Http2Client
 
@@ -41,9 +42,15 @@ class StreamBounds:
 class Http2Channel:
     """The connections to one app, and the streams that wait for one."""
 
-    def __init__(self, spec: ChannelSpec, loop: asyncio.AbstractEventLoop, bounds: StreamBounds | None = None) -> None:
+    def __init__(
+        self,
+        spec: ChannelSpec,
+        loop: asyncio.AbstractEventLoop,
+        bounds: StreamBounds | None = None,
+        reach: Reach | None = None,
+    ) -> None:
         """Raises ValueError for an address that is none."""
-        self._dialer = Dialer(spec, loop)
+        self._dialer = Dialer(spec, loop, reach)
         self.authority = self._dialer.address.host_header
         self.scheme = self._dialer.scheme
         self.bounds = bounds or StreamBounds()

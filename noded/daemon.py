@@ -29,6 +29,7 @@ from noded import http_heads, resources_log
 from noded.app import App
 from noded.attachment import Attachment, Site, make_channels
 from noded.backends import Backends
+from noded.channel_reach import Reach
 from noded.config.at_rest import load_at_rest
 from noded.config.catalogue import Catalogue
 from noded.config.instantiate import default_resources
@@ -222,7 +223,7 @@ class Daemon:
     async def _attach(self, spec: AppSpec) -> Attachment:
         if (leaving := self._leaving.get((spec.namespace, spec.app_id))) is not None:
             await leaving.wait()
-        http, grpc = make_channels(spec, self.host)
+        http, grpc = make_channels(spec, self.host, Reach(f"{spec.namespace}/{spec.app_id}"))
         tenant = self.tenants.attach(spec.namespace, spec.app_id, spec.limits)
         app = App(spec, tenant, self.node, http, self.settings.max_body_bytes, grpc)
         app.leave = partial(self._nursery.start_soon, self._leave, app)
