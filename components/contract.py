@@ -8,6 +8,8 @@ makes, so a raw key cannot reach a store without failing mypy. It declares what 
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from errno import ENOTSUP
+from os import strerror
 from pathlib import Path
 from typing import ClassVar, NewType, Protocol
 
@@ -240,6 +242,11 @@ class PubSub(Protocol):
         """Close every subscription, then the broker's own resources. Idempotent."""
 
 
+def cannot_watch(_descriptor: int, _function: Callable[[], None]) -> Callable[[], None]:
+    """Refuse, as a loop does that watches no descriptors. Raises OSError."""
+    raise OSError(ENOTSUP, strerror(ENOTSUP))
+
+
 class Surroundings(Struct, frozen=True):
     """What the daemon lends a component while it lives."""
 
@@ -254,6 +261,11 @@ class Surroundings(Struct, frozen=True):
     state_dir: Path
     """Where durable local components keep their files by default."""
     ledger: Ledger
+    watch: Callable[[int, Callable[[], None]], Callable[[], None]] = cannot_watch
+    """Run a function on the loop's thread whenever a descriptor is readable; what this returns ends that.
+
+    Raises OSError where the loop cannot.
+    """
 
 
 class Timer(Protocol):

@@ -366,4 +366,13 @@ class Daemon:
         def next_pass(function: Callable[[], None]) -> object:
             return loop.call_soon(turns.wake, function)
 
-        return Surroundings(run_soon, next_pass, loop.call_later, time.time, self.settings.state_dir, ledger)
+        def watch(descriptor: int, function: Callable[[], None]) -> Callable[[], None]:
+            loop.add_reader(descriptor, turns.wake, function)
+
+            def unwatch() -> None:
+                loop.remove_reader(descriptor)
+
+            return unwatch
+
+        state_dir = self.settings.state_dir
+        return Surroundings(run_soon, next_pass, loop.call_later, time.time, state_dir, ledger, watch)

@@ -1,4 +1,4 @@
-"""The file: one process owns it, its schema is made or checked, its totals are read.
+"""The file: one process owns it, its schema is made or checked, its journal brought in, its totals are read.
 
 Beside `x.db` stands `x.db.noded-lock`, locked while a daemon has the store open; the kernel lets go of it when the
 process dies. After a clean close it holds the file's size and time, so that the next start knows whether anyone wrote
@@ -17,6 +17,7 @@ import msgspec
 
 from components.contract import ConfigError, Unavailable
 from components.state.changes import Deltas
+from components.state.sqlite.recovery import recover
 from components.state.sqlite.settings import Settings
 from components.state.sqlite.statements import Statements
 
@@ -159,6 +160,8 @@ def _prepare(
     connection.execute("COMMIT")
     for statement in statements.prepare:
         connection.execute(statement)
+    if settings.path is not None:
+        recover(component, settings.path, connection, statements)
     if settings.path is not None and settings.wal:
         _fill_log(connection)
     return {owner: (keys, size) for owner, keys, size in connection.execute(statements.totals)}, counted

@@ -60,6 +60,12 @@ class Group(Struct):
             for key, version in self.changed.items()
         }
 
+    def forget_values(self) -> None:
+        """Let go of the values once they are where they belong: others keep the versions."""
+        for version in self.changed.values():
+            if version is not None:
+                version.value = None
+
 
 def decide_group(
     requests: Sequence[Request],

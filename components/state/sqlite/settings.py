@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast
 from urllib.parse import parse_qs, quote, unquote
 
 from components.fields import Field, Fields, FieldType
@@ -38,10 +39,20 @@ FIELDS = (
         default="1h",
         aliases=("cleanupIntervalInSeconds",),
     ),
+    Field(
+        "journal",
+        FieldType.TEXT,
+        "When groups of writes are made durable by a journal beside the file, which gets them some 100 ms later:"
+        " `busy`, `always` or `never`. noded's own field.",
+        default="busy",
+    ),
     Field("cacheSize", FieldType.SIZE, "Memory for items read or written lately. noded's own field.", default="16Mi"),
 )
 
+Journaling = Literal["busy", "always", "never"]
+
 _PRAGMA = re.compile(r"([a-z_]+)(?:\(|=)([-\w]+)\)?", re.IGNORECASE)
+_JOURNALING = ("busy", "always", "never")
 _FORBIDDEN = {"busy_timeout": "busyTimeout", "journal_mode": "disableWAL", "foreign_keys": "none: leave it out"}
 
 
@@ -61,6 +72,7 @@ class Settings:
     cleanup_seconds: float
     """0 or less: never."""
     cache_bytes: int
+    journaling: Journaling
 
 
 def read_settings(name: str, metadata: Mapping[str, str], state_dir: Path) -> Settings:
@@ -80,7 +92,15 @@ def read_settings(name: str, metadata: Mapping[str, str], state_dir: Path) -> Se
         metadata_table=fields.identifier("metadataTableName"),
         cleanup_seconds=fields.seconds("cleanupInterval"),
         cache_bytes=fields.size_bytes("cacheSize"),
+        journaling=_journaling(fields),
     )
+
+
+def _journaling(fields: Fields) -> Journaling:
+    given = fields.text("journal")
+    if given not in _JOURNALING:
+        raise fields.refuse("journal", given, " or ".join(_JOURNALING))
+    return cast("Journaling", given)
 
 
 def _locate(fields: Fields, default: Path) -> tuple[Path | None, tuple[tuple[str, str], ...]]:

@@ -4,6 +4,7 @@
     metadata         key, value: 'migrations' = '1'                                              daprd's
     state_totals     owner PK, keys, bytes: what each owner's items come to                      noded's own
     state_expiration partial index on expiration_time                                            noded's own
+    metadata         'noded-epoch' = the last epoch of the journal that is in the file           noded's own row
 
 daprd takes no notice of what is noded's own. Values that are UTF-8 without NUL stand as text, others in base64 with
 is_binary, which reads back alike in both.
@@ -51,6 +52,17 @@ class Statements:
     def migration_level(self) -> str:
         """Daprd's schema version; no row in a file that has none."""
         return f"SELECT value FROM {self.metadata_table} WHERE key = 'migrations'"
+
+    @property
+    def epoch(self) -> str:
+        """The last epoch of the journal that is in the file; no row before the first."""
+        return f"SELECT CAST(value AS INTEGER) FROM {self.metadata_table} WHERE key = 'noded-epoch'"
+
+    @property
+    def write_epoch(self) -> str:
+        """Say that this epoch is in the file now."""
+        return f"""INSERT INTO {self.metadata_table} (key, value) VALUES ('noded-epoch', ?)
+            ON CONFLICT (key) DO UPDATE SET value = excluded.value"""
 
     @property
     def make_totals(self) -> str:

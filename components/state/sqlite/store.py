@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
+from pathlib import Path
 from typing import ClassVar, Self
 
 from components.completion import Completion
@@ -26,20 +27,23 @@ from components.contract import (
     owner_of,
 )
 from components.fields import Field
+from components.journal.file import Journal
 from components.state.sqlite.cache import MISS, Cache
+from components.state.sqlite.commits import Commits
 from components.state.sqlite.file import OwnedFile, connect, open_database
 from components.state.sqlite.group import Answer, Request, Share
 from components.state.sqlite.reader import Answer as ReadAnswer
 from components.state.sqlite.reader import Miss, Reader
+from components.state.sqlite.recovery import journal_of
 from components.state.sqlite.settings import FIELDS, Settings, read_settings
+from components.state.sqlite.sharing import Sharing
 from components.state.sqlite.statements import Statements
-from components.state.sqlite.worker import Batches, FairBatches, Worker
-from components.state.sqlite.writer import LoopSide, Writer
+from components.state.sqlite.worker import Batches, Worker
+from components.state.sqlite.writer import Journaling, LoopSide, OpenFile, Writer
 
 _TICK_SECONDS = 1.0
-_GROUP_ITEMS = 256
-"""Requests in a group: more would keep the GIL from the loop for milliseconds while they are decided."""
-_GROUP_BYTES = 4 << 20
+_BUSY_GROUPS = 3
+"""In a row that left somebody waiting, before the next ones go to the journal."""
 _QUEUE_ITEMS = 16_384
 _QUEUE_BYTES = 64 << 20
 """Nobody may have more of the queue than is free: one owner half of it, two a third each, and so on."""
@@ -147,11 +151,13 @@ class SqliteStateStore:
         if self._timer is not None:
             self._timer.cancel()
         deadline = self._surroundings.call_later(_CLOSE_SECONDS, self._give_up)
-        self._read_worker.run(self._close_reader)
+        self._commits.finish(partial(self._read_worker.run, self._close_reader))
         try:
             await self._stopped
         finally:
             deadline.cancel()
+        if self._journal is not None:
+            self._journal.journal.close()
         while self._untold:
             self._tell()
         self._read_worker.join(_JOIN_SECONDS)
@@ -167,18 +173,32 @@ class SqliteStateStore:
         loop_side = LoopSide(
             surroundings.run_soon, surroundings.now, surroundings.ledger, self._on_settled, self._on_changed_outside
         )
-        self._write_worker = Worker(f"sqlite-write-{name}")
-        self._read_worker = self._write_worker if settings.path is None else Worker(f"sqlite-read-{name}")
-        self._writer = Writer(connection, statements, self._write_worker, loop_side, self._name)
+        self._write_worker = worker = Worker(f"sqlite-write-{name}")
+        self._read_worker = worker if settings.path is None else Worker(f"sqlite-read-{name}")
+        self._journal = journal = None if settings.path is None else self._journal_of(settings.path)
+        self._writer = Writer(OpenFile(connection, statements, self._name, journal), worker, loop_side)
         self._reader = Reader(reading, statements, surroundings.run_soon, self._on_answered, self._name)
-        self._commits: FairBatches[Request] = FairBatches(
-            self._write_worker, self._writer.commit, _GROUP_ITEMS, _GROUP_BYTES, surroundings.next_pass
+        busy_groups = 0 if settings.journaling == "always" else _BUSY_GROUPS
+        self._commits = Commits(
+            self._writer, journal.journal if journal else None, busy_groups, surroundings, self._on_settled
         )
         self._reads: Batches[Miss] = Batches(
             self._read_worker, self._reader.read, _READ_ITEMS, _READ_ITEMS, surroundings.next_pass
         )
         if self._file is not None and not (counted or self._file.untouched):
             self._write_worker.run(self._writer.start_recount)
+
+    def _journal_of(self, path: Path) -> Journaling | None:
+        """Prepare for epochs, which need the log that others can read past."""
+        settings, surroundings = self._settings, self._surroundings
+        if settings.journaling == "never" or not settings.wal:
+            return None
+        try:
+            sharing = Sharing(path)
+        except OSError:  # a file system on which SQLite keeps no such log
+            return None
+        journal = Journal(journal_of(path), self._write_worker, surroundings.run_soon, surroundings.watch)
+        return Journaling(journal, sharing, str(path.parent))
 
     def _submit(self, operations: Sequence[Write | Delete], *, atomic: bool) -> Completion[Answer]:
         if not operations:
@@ -225,6 +245,11 @@ class SqliteStateStore:
             raise Unavailable(f"{self._name}: is closed")
         if self._waiting_reads >= _READ_QUEUE:
             raise Unavailable(f"{self._name}: its queue of reads is full ({_READ_QUEUE}): try again")
+        item = self._commits.item(key)
+        if item is not MISS:
+            known: Completion[Item | None] = Completion()
+            known.resolve(item)
+            return known
         miss = self._reading.get(key)
         if miss is None:
             _check_key(key)
@@ -302,6 +327,7 @@ class SqliteStateStore:
         if cleanup_ticks > 0 and self._tick % cleanup_ticks == 0:
             self._write_worker.run(self._writer.purge)
         self._write_worker.run(self._writer.look_outside)
+        self._commits.tick()
         self._timer = self._surroundings.call_later(_TICK_SECONDS, self._on_tick)
 
     def _expire(self, oldest: int) -> None:
@@ -327,9 +353,6 @@ class SqliteStateStore:
         self._write_worker.run(self._close_writer)
 
     def _close_writer(self) -> None:
-        if self._commits.waiting:
-            self._write_worker.run(self._close_writer)
-            return
         clean = self._writer.close()
         if self._file is not None:
             self._file.release(clean=clean)

@@ -1,94 +1,162 @@
-"""Group commit: one thread, one connection, one statement for all that came in while the last commit was syncing.
+"""Group commit: one thread, one connection, one statement for a whole group of writes.
 
 A group: look up the versions of its keys where they are not known (one SELECT, one row), decide in Python, apply by
 one INSERT into the view of `statements.prepare`, which is its own transaction. It verifies that each item still has the
-etag the decision was based on, so that a daprd writing to the same file loses nothing. Only after it returned are the
-requests told, all in one call on the loop.
+etag the decision was based on, so that a daprd writing to the same file loses nothing. In an epoch (`epoch.py`) the
+loop decides, and this thread only opens the transaction, looks keys up, and brings in what the journal made durable.
 """
 
 import logging
+import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
 from msgspec import Struct
 
 from components.contract import Item, Ledger, StoreKey, Unavailable, owner_of, size_of
+from components.journal.file import Journal
 from components.state.changes import Deltas, Version, add, free, refund_growth
-from components.state.etags import Etags
+from components.state.sqlite.epoch import Epoch
 from components.state.sqlite.file import write_totals
 from components.state.sqlite.group import Group, Request, decide_group, encode
 from components.state.sqlite.recount import Recount
+from components.state.sqlite.sharing import Sharing
 from components.state.sqlite.statements import CHANGED, Statements
-from components.state.sqlite.worker import Worker
+from components.state.sqlite.versions import Versions, parse
+from components.state.sqlite.worker import Job, Worker
 
 log = logging.getLogger("noded.components")
 
 _ATTEMPTS = 5
 """How often a group is decided anew because another process changed its items."""
-_VERSIONS = 16_384
-"""Versions remembered, some 5 MB: a group whose keys are among them needs no SELECT."""
 _PURGE_SLICE = 500
 _OVERWRITE_TEXTS = 2
+_EPOCH_ROOM_BYTES = 64 << 20
+"""What must be free on the disk for an epoch: what the journal has must find room in the file."""
 
-Settled = Callable[[Sequence[Request], dict[StoreKey, Item | None]], None]
+Items = dict[StoreKey, Item | None]
+Settled = Callable[[Sequence[Request], Items], None]
 
 
 class LoopSide(Struct, frozen=True):
-    """What the writer needs of the store; the callables but `now` run by `run_soon` on the loop."""
+    """What the writer needs of the loop's thread; the callables but `now` run by `run_soon` on it."""
 
     run_soon: Callable[[Callable[[], None]], object]
     now: Callable[[], float]
     ledger: Ledger
     settled: Settled
-    """These requests are done; these keys hold this."""
+    """These keys hold this, by nobody's request."""
     changed_outside: Callable[[], None]
     """Another process wrote to the file."""
 
 
-class Writer:
-    """The owner of the writing connection. All methods run on its worker's thread."""
+class Journaling(Struct, frozen=True):
+    """What epochs need."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, statements: Statements, worker: Worker, loop_side: LoopSide, name: str
-    ) -> None:
-        self._connection = connection
-        self._statements = statements
-        self._overwrite, self._apply_all = statements.overwrite, statements.apply
-        self._worker = worker
+    journal: Journal
+    sharing: Sharing
+    directory: str
+
+
+class OpenFile(Struct, frozen=True):
+    """What the writer owns."""
+
+    connection: sqlite3.Connection
+    statements: Statements
+    name: str
+    """As messages name it."""
+    journaling: Journaling | None
+
+
+Found = Callable[[Mapping[StoreKey, Version] | Unavailable], None]
+"""Told the versions of those keys that hold something."""
+
+
+class Writer:
+    """The owner of the writing connection. All methods run on its worker's thread, but for `remember` in an epoch."""
+
+    def __init__(self, file: OpenFile, worker: Worker, loop_side: LoopSide) -> None:
+        self._connection = file.connection
+        self._statements = file.statements
+        self._overwrite, self._apply_all = file.statements.overwrite, file.statements.apply
+        self._name = file.name
+        self._journaling = file.journaling
+        self.worker = worker
         self._loop_side = loop_side
-        self._name = name
-        self._etags = Etags()
-        self._versions: dict[StoreKey, Version | None] = {}
+        self.versions = Versions()
         self._recount: Recount | None = None
         self._data_version = self._read_data_version()
         self._failing = False
+        self._without_journal = False
+        self._in_epoch = False
+        self._deferred: dict[Job, None] = {}
+        """Jobs that came in an epoch, for its end."""
 
-    def commit(self, requests: list[Request]) -> None:
-        """Do a group and tell its requests."""
-        items: dict[StoreKey, Item | None] = {}
+    def commit(self, requests: list[Request], committed: Settled) -> None:
+        """Do a group and tell on the loop."""
+        items: Items = {}
         try:
             items = self._commit(requests)
         except sqlite3.Error as error:
-            self._tell_failing(error)
-            self._fail(requests, Unavailable(f"{self._name}: nothing was written: {error}"))
+            self._fail(requests, self._tell_failing(error))
         except Exception as error:  # noqa: BLE001 - a defect fails the group it met, not the store
             self._fail(requests, error)
         else:
-            if self._failing:
-                self._failing = False
-                log.warning("%s: writes again", self._name)
-        self._loop_side.run_soon(partial(self._loop_side.settled, requests, items))
+            self._tell_working()
+        self._loop_side.run_soon(partial(committed, requests, items))
 
-    def _tell_failing(self, error: sqlite3.Error) -> None:
-        """Log the first of a row of failures: each request is told its own."""
-        if not self._failing:
-            self._failing = True
-            log.error("%s: cannot write: %s", self._name, error)
+    def begin_epoch(self, begun: Callable[[int | None], None]) -> None:
+        """Open an epoch and tell its number; None: not now, commit groups as they come."""
+        number = None
+        try:
+            number = self._begin_epoch()
+        except sqlite3.Error:  # locked: the commit that is tried next tells whom it concerns
+            number = None
+        except OSError as error:
+            log.warning("%s: goes on without a journal: %s", self._name, error)
+            self._without_journal = True
+        self._loop_side.run_soon(partial(begun, number))
+
+    def look_up(
+        self, keys: Sequence[StoreKey], found: Callable[[Mapping[StoreKey, Version] | Unavailable], None]
+    ) -> None:
+        """Tell the versions of those keys that hold something."""
+        answer: Mapping[StoreKey, Version] | Unavailable
+        try:
+            answer = self._look_up(keys)
+        except sqlite3.Error as error:
+            answer = self._tell_failing(error)
+        self._loop_side.run_soon(partial(found, answer))
+
+    def end_epoch(self, epoch: Epoch, ended: Callable[[Unavailable | None], None]) -> None:
+        """Bring an epoch into the file, and tell whether it is there now; if not, this may be called again."""
+        failure = None
+        try:
+            self._end_epoch(epoch)
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            failure = self._tell_failing(error)
+        else:
+            self._tell_working()
+            self._in_epoch = False
+            deferred, self._deferred = self._deferred, {}
+            for job in deferred:
+                self.worker.run(job)
+        self._loop_side.run_soon(partial(ended, failure))
+
+    def remember(self, group: Group) -> None:
+        """Take in what a group changed, once it is durable. Only who decides groups calls this."""
+        if self._recount is not None:
+            self._recount.note(group.changed, self.versions)
+        self.versions.remember(group.changed)
 
     def look_outside(self) -> None:
         """Notice what other processes committed."""
+        if self._in_epoch:  # nobody else can
+            return
         try:
             version = self._read_data_version()
         except sqlite3.Error:
@@ -102,96 +170,137 @@ class Writer:
         running = self._recount is not None
         self._recount = Recount(self._statements)
         if not running:
-            self._worker.run(self._recount_slice)
+            self.worker.run(self._recount_slice)
 
     def purge(self) -> None:
         """Remove a slice of the expired items, and call again while there are more."""
+        if self._in_epoch:
+            self._deferred[self.purge] = None
+            return
         try:
             more = self._purge_slice()
         except sqlite3.Error:
             return
         if more:
-            self._worker.run(self.purge)
+            self.worker.run(self.purge)
 
     def close(self) -> bool:
         """Close the connection, which folds the log into the file. True when the stored totals are surely right."""
         self.look_outside()
-        right = self._recount is None
+        right = self._recount is None and not self._in_epoch
         self._recount = None
         try:
             self._connection.close()
         except sqlite3.Error:
-            return False
+            right = False
+        if self._journaling is not None:
+            self._journaling.sharing.close()
+            if not self._in_epoch:
+                self._journaling.journal.remove()
         return right
 
-    def _commit(self, requests: Sequence[Request]) -> dict[StoreKey, Item | None]:
+    def _commit(self, requests: Sequence[Request]) -> Items:
         keys = {operation.key for request in requests for operation in request.operations}
+        versions, loop_side = self.versions, self._loop_side
         for _ in range(_ATTEMPTS):
-            self._look_up(keys)
-            group = decide_group(
-                requests, self._versions, self._etags.next, self._loop_side.ledger, self._loop_side.now()
-            )
+            unknown = versions.unknown(keys)
+            if unknown:
+                versions.update(dict.fromkeys(unknown))
+                versions.update(self._look_up(unknown))
+            group = decide_group(requests, versions, versions.next_etag, loop_side.ledger, loop_side.now())
             items = group.items()
             if self._apply(group):
                 return items
             self._forget()
         raise Unavailable(f"{self._name}: nothing was written: another process keeps changing these items")
 
-    def _look_up(self, keys: Iterable[StoreKey]) -> None:
-        unknown = [key for key in keys if key not in self._versions]
-        if not unknown:
-            return
-        (text,) = self._connection.execute(
-            self._statements.versions, (msgspec.json.encode(unknown).decode(),)
-        ).fetchone()
-        self._versions.update(dict.fromkeys(unknown))
-        self._versions.update(_versions(text))
+    def _look_up(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Version]:
+        asked = msgspec.json.encode(keys).decode()
+        (text,) = self._connection.execute(self._statements.versions, (asked,)).fetchone()
+        return parse(text)
 
     def _apply(self, group: Group) -> bool:
         """Do the group; False when another process had changed an item. On any failure all charges are given back."""
         if not group.changed:
             return True
-        texts = encode(group, self._versions)
         try:
-            self._connection.execute(self._overwrite if len(texts) == _OVERWRITE_TEXTS else self._apply_all, texts)
+            self._execute(encode(group, self.versions))
         except BaseException as error:
             if self._connection.in_transaction:  # else a later group would be told done without a commit of its own
                 self._connection.rollback()
             refund_growth(self._loop_side.ledger, group.grown)
-            if isinstance(error, sqlite3.IntegrityError) and CHANGED in str(error):
+            if _is_changed_outside(error):
                 return False
             raise
         free(self._loop_side.ledger, group.shrunk)
-        self._remember(group)
+        self.remember(group)
+        group.forget_values()
         return True
 
-    def _remember(self, group: Group) -> None:
-        if self._recount is not None:
-            self._recount.note(group.changed, self._versions)
-        for key, version in group.changed.items():
-            if version is not None:
-                version.value = None
-            self._versions[key] = version
-        while len(self._versions) > _VERSIONS:
-            del self._versions[next(iter(self._versions))]
+    def _execute(self, texts: Sequence[str]) -> None:
+        self._connection.execute(self._overwrite if len(texts) == _OVERWRITE_TEXTS else self._apply_all, texts)
+
+    def _begin_epoch(self) -> int | None:
+        journaling = self._journaling
+        if journaling is None or self._without_journal or journaling.sharing.others():
+            return None
+        disk = os.statvfs(journaling.directory)
+        if disk.f_bavail * disk.f_frsize < _EPOCH_ROOM_BYTES:
+            return None
+        journaling.journal.prepare()
+        self._connection.execute("BEGIN IMMEDIATE")
+        self.look_outside()
+        row = self._connection.execute(self._statements.epoch).fetchone()
+        self._in_epoch = True
+        return (int(row[0]) if row else 0) + 1
+
+    def _end_epoch(self, epoch: Epoch) -> None:
+        connection = self._connection
+        retried = not connection.in_transaction
+        if retried:
+            connection.execute("BEGIN IMMEDIATE")
+        if epoch.changed:
+            texts = encode(epoch.group(), epoch.base)
+            try:
+                self._execute(texts)
+            except sqlite3.IntegrityError as error:
+                if not (retried and _is_changed_outside(error)):
+                    raise
+                log.warning("%s: another process has changed items whose writes were under way: undone", self._name)
+                self._execute(("{}", *texts[1:]))
+                self.start_recount()
+        connection.execute(self._statements.write_epoch, (str(epoch.number),))
+        connection.execute("COMMIT")
+
+    def _tell_failing(self, error: sqlite3.Error) -> Unavailable:
+        """Log the first of a row of failures: each request is told its own."""
+        if not self._failing:
+            self._failing = True
+            log.error("%s: cannot write: %s", self._name, error)
+        return Unavailable(f"{self._name}: nothing was written: {error}")
+
+    def _tell_working(self) -> None:
+        if self._failing:
+            self._failing = False
+            log.warning("%s: writes again", self._name)
 
     def _forget(self) -> None:
-        self._versions.clear()
+        self.versions.clear()
         self._loop_side.run_soon(self._loop_side.changed_outside)
         self.start_recount()
 
     def _fail(self, requests: Sequence[Request], error: Exception) -> None:
-        self._versions.clear()
+        self.versions.clear()
         for request in requests:
             request.error = error
 
     def _purge_slice(self) -> bool:
         query = (int(self._loop_side.now()), _PURGE_SLICE)
         (text,) = self._connection.execute(self._statements.expired, query).fetchone()
-        expired = _versions(text)
+        expired = parse(text)
         if not expired:
             return False
-        self._versions.update(expired)
+        self.versions.update(expired)
         group = Group(dict.fromkeys(expired), {}, _freed(expired))
         if not self._apply(group):
             self._forget()
@@ -203,6 +312,9 @@ class Writer:
         recount = self._recount
         if recount is None:
             return
+        if self._in_epoch:
+            self._deferred[self._recount_slice] = None
+            return
         try:
             if recount.slice(self._connection):
                 self._recount = None
@@ -211,7 +323,7 @@ class Writer:
         except sqlite3.Error:
             self._recount = None
             return
-        self._worker.run(self._recount_slice)
+        self.worker.run(self._recount_slice)
 
     def _replace_totals(self, totals: Deltas) -> None:
         stored = {owner: (keys, size) for owner, keys, size in self._connection.execute(self._statements.totals)}
@@ -232,9 +344,8 @@ class Writer:
         return int(version)
 
 
-def _versions(text: str) -> dict[StoreKey, Version]:
-    rows = msgspec.json.decode(text, type=list[tuple[str, str, int | None, int]])
-    return {StoreKey(key): Version(etag, expires_at, size) for key, etag, expires_at, size in rows}
+def _is_changed_outside(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.IntegrityError) and CHANGED in str(error)
 
 
 def _freed(versions: dict[StoreKey, Version]) -> Deltas:

@@ -1,7 +1,9 @@
 """A node's surroundings for one store: a real loop, real books, and a clock that moves only when told to."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import current_thread
 from time import monotonic
@@ -67,6 +69,7 @@ class Rig:
             now=lambda: self.time,
             state_dir=self.state_dir,
             ledger=self.ledger,
+            watch=partial(watch, self.loop),
         )
 
     def open(self, component_type: str, metadata: Mapping[str, str] | None = None, name: str = "store") -> StateStore:
@@ -160,6 +163,16 @@ class Rig:
         return call
 
 
+def watch(loop: asyncio.AbstractEventLoop, descriptor: int, action: Callable[[], None]) -> Callable[[], None]:
+    """What a node lends for `Surroundings.watch`."""
+    loop.add_reader(descriptor, action)
+
+    def unwatch() -> None:
+        loop.remove_reader(descriptor)
+
+    return unwatch
+
+
 class TrioLaneStore:
     """state.in-memory behind a trio checkpoint: a backend that is not inline."""
 
@@ -212,6 +225,8 @@ BACKENDS: dict[str, tuple[str, dict[str, str]]] = {
     "sqlite": ("state.sqlite", {"cleanupInterval": "1s"}),
     "sqlite-without-cache": ("state.sqlite", {"cleanupInterval": "1s", "cacheSize": "0"}),
     "sqlite-rollback-journal": ("state.sqlite", {"cleanupInterval": "1s", "disableWAL": "true"}),
+    "sqlite-journal": ("state.sqlite", {"cleanupInterval": "1s", "journal": "always"}),
+    "sqlite-journal-without-cache": ("state.sqlite", {"cleanupInterval": "1s", "journal": "always", "cacheSize": "0"}),
     "sqlite-in-memory": ("state.sqlite", {"cleanupInterval": "1s", "connectionString": ":memory:"}),
     "trio-lane": (TrioLaneStore.type, {}),
 }
@@ -281,6 +296,17 @@ def count(items: Mapping[str, bytes]) -> dict[str, tuple[int, int]]:
         keys, size_bytes = totals.get(owner, (0, 0))
         totals[owner] = (keys + 1, size_bytes + size_of(StoreKey(key), value))
     return totals
+
+
+def commits(path: Path) -> int:
+    """How often was committed to a file of state.sqlite since its log began.
+
+    Source: https://www.sqlite.org/fileformat2.html#walformat.
+    """
+    log = Path(f"{path}-wal").read_bytes()
+    frame_bytes = 24 + int.from_bytes(log[8:12], "big")
+    frames = (log[start : start + 24] for start in range(32, len(log), frame_bytes))
+    return sum(frame[4:8] != b"\0\0\0\0" for frame in frames)
 
 
 async def _outcome(coroutine: Coroutine[Any, Any, T]) -> T | BaseException:

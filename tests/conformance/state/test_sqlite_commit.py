@@ -17,7 +17,7 @@ from components.state.sqlite.recount import Recount
 from components.state.sqlite.settings import read_settings
 from components.state.sqlite.statements import Statements
 from noded.lanes import NotInline, step
-from tests.conformance.state.rig import Rig, Store, TrioLaneStore, count, write
+from tests.conformance.state.rig import Rig, Store, TrioLaneStore, commits, count, write
 
 
 @pytest.fixture
@@ -54,14 +54,6 @@ def locked(path: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
     finally:
         connection.close()
-
-
-def commits(path: Path) -> int:
-    """How often was committed since the log began. Source: https://www.sqlite.org/fileformat2.html#walformat."""
-    log = Path(f"{path}-wal").read_bytes()
-    frame_bytes = 24 + int.from_bytes(log[8:12], "big")
-    frames = (log[start : start + 24] for start in range(32, len(log), frame_bytes))
-    return sum(frame[4:8] != b"\0\0\0\0" for frame in frames)
 
 
 def test_writes_that_come_together_are_one_commit(rig: Rig, path: Path) -> None:

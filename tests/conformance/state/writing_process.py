@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -15,6 +16,7 @@ from components.contract import Delete, StoreKey, Surroundings, Write
 from components.registry import open_state
 from noded.lanes import step
 from tenancy.ledger import Books
+from tests.conformance.state.rig import watch
 
 WRITERS = 16
 KEYS = 20
@@ -29,6 +31,7 @@ async def main(path: str) -> None:
         now=time.time,
         state_dir=Path(path).parent,
         ledger=Books().open_ledger(),
+        watch=partial(watch, loop),
     )
     store = open_state("state.sqlite", "store", {"connectionString": path}, surroundings)
 
