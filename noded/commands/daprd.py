@@ -5,6 +5,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -131,6 +132,8 @@ def _serve(settings: SidecarSettings) -> int:
             if isinstance(each, known):
                 log.critical("Fatal error from runtime: %s", each.strerror if isinstance(each, OSError) else each)
         return 1
+    for number in (signal.SIGTERM, signal.SIGINT):  # it has ended as asked: one that comes now says nothing else
+        signal.signal(number, signal.SIG_IGN)
     return 0
 
 

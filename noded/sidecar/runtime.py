@@ -46,6 +46,7 @@ class Sidecar(Daemon):
         super().__init__(settings.node, host)
         self._sidecar = settings
         self._began = time.perf_counter()
+        self._signalled = False
 
     async def serve(self) -> None:
         """Run until SIGTERM, SIGINT or the shutdown API.
@@ -106,24 +107,27 @@ class Sidecar(Daemon):
 
     async def _leave(self, app: App, drain_seconds: float | None = None) -> None:
         """The app asked for the end: of the process, as it is the only one. Forced, the process ends as it stands."""
-        log.info("Shutdown requested via API")
         if drain_seconds is not None:
+            log.warning("Force shutdown requested, exiting immediately without graceful shutdown")
             await trio.sleep(FORCED_SECONDS)
             os._exit(1)
+        log.info("Shutdown requested via API")
         self.stopping.set()
 
     def _end(self, number: signal.Signals) -> None:
-        """A second signal ends the process as it stands."""
+        """A second signal ends the process as it stands; the first does not, whatever the app asked for before."""
         name = "terminated" if number is signal.SIGTERM else "interrupt"
-        if self.stopping.is_set():
+        if self._signalled:
             log.critical("Received signal '%s' during shutdown; exiting immediately", name)
             os._exit(1)
+        self._signalled = True
         log.info("Received signal '%s'; beginning shutdown", name)
         self.stopping.set()
 
     async def _block_shutdown(self, attachment: Attachment) -> None:
+        """Leave the APIs open for a while, unless it is the app that asked for the end."""
         seconds = self._sidecar.block_shutdown_seconds
-        if seconds is None:
+        if seconds is None or not self._signalled:
             return
         log.info("Blocking graceful shutdown for %s or until app reports unhealthy...", go_duration(seconds))
         attachment.end_subscriptions()

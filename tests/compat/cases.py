@@ -11,6 +11,9 @@ exchanges, in order, on one runtime; an HTTP one is
 a gRPC one is
   call: RPC or /service/method, request, metadata
   code, message, details, headers, reply            the recorded answer
+either of these may say
+  ends: true                it ends the runtime, so its case has one of its own; waits for it
+  exits                     the recorded exit code
 one of bytes (files whose name begins with wire) is
   send                      HTTP/1.1 as it goes on the wire; `${a*300}` is 300 times `a`
   answers, kept             the recorded answers, and whether the connection lives on
@@ -44,6 +47,7 @@ ANSWERS = {
     "message",
     "details",
     "headers_back",
+    "exits",
 }
 
 Row = dict[str, object]
@@ -64,6 +68,11 @@ class Case(NamedTuple):
     exchanges: list[Row]
     pending: str
     setting: Setting
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends its runtime."""
+        return any(row.get("ends") for row in self.exchanges)
 
 
 def all_cases() -> list[Case]:

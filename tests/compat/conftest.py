@@ -26,9 +26,13 @@ class Runtimes:
             self._running[setting] = self._stack.enter_context(self._run(setting))
         return self._running[setting]
 
+    def own(self, setting: Setting) -> AbstractContextManager[Runtime]:
+        """One for a case alone, without an app."""
+        return running_with(NODED_DAPRD if self._daprd is None else (str(self._daprd),), setting)
+
     def _run(self, setting: Setting) -> AbstractContextManager[Runtime]:
         if setting != PLAIN:
-            return running_with(NODED_DAPRD if self._daprd is None else (str(self._daprd),), setting)
+            return self.own(setting)
         return running_noded() if self._daprd is None else running_daprd(self._daprd)
 
 

@@ -38,6 +38,8 @@ class GrpcConversation:
             answer = self.called(channel, row)
         if "watch" in row:
             answer["delivered"] = deliveries(self.runtime, row["watch"])
+        if "ends" in row:
+            answer["exits"] = self.runtime.exit_code()
         return answer
 
     def called(self, channel: grpc.Channel, row: Row) -> Row:

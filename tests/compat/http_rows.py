@@ -47,6 +47,8 @@ class HttpConversation:
             answer["reply"] = shaped(normal_body(reply), row)
         if "watch" in row:
             answer["delivered"] = deliveries(self.runtime, row["watch"])
+        if "ends" in row:
+            answer["exits"] = self.runtime.exit_code()
         return answer
 
     def put_headers(self, connection: UnixConnection, row: Row, body: bytes) -> None:

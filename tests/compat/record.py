@@ -4,7 +4,9 @@ A row's request is written by hand, its answer never. After recording, the diff 
 """
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,19 +20,30 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, default=sorted(ROWS.glob("*.yaml")))
     arguments = parser.parse_args()
     for path in arguments.files:
-        setting = setting_of(yaml.safe_load(path.read_text()))
-        plain = setting == PLAIN
-        with running_daprd(arguments.daprd) if plain else running_with((str(arguments.daprd),), setting) as runtime:
-            record(path, runtime)
+        record(path, arguments.daprd)
 
 
-def record(path: Path, runtime: Runtime) -> None:
+def record(path: Path, daprd: Path) -> None:
     document = yaml.safe_load(path.read_text())
-    for case in document["cases"]:
-        runtime.forget_received()
-        talk = conversation(path, runtime)
-        case["exchanges"] = [recorded(row, talk.send(row)) for row in case["exchanges"]]
+    setting = setting_of(document)
+    with ExitStack() as stack:
+        shared = None
+        for case in document["cases"]:
+            if any("ends" in row for row in case["exchanges"]):
+                with running_with((str(daprd),), setting) as runtime:
+                    record_case(path, case, runtime)
+                continue
+            if shared is None:
+                plain = setting == PLAIN
+                shared = stack.enter_context(running_daprd(daprd) if plain else running_with((str(daprd),), setting))
+            record_case(path, case, shared)
     path.write_text(yaml.dump(document, sort_keys=False, width=1000, allow_unicode=True))
+
+
+def record_case(path: Path, case: dict[str, Any], runtime: Runtime) -> None:
+    runtime.forget_received()
+    talk = conversation(path, runtime)
+    case["exchanges"] = [recorded(row, talk.send(row)) for row in case["exchanges"]]
 
 
 def recorded(row: dict[str, object], answer: dict[str, object]) -> dict[str, object]:

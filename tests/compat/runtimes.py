@@ -40,6 +40,8 @@ class Runtime:
     grpc_socket: Path
     app_port: int
     """0: there is no app."""
+    process: "subprocess.Popen[bytes] | None" = None
+    """Set where rows may end it."""
 
     def received(self, path: str, count: int) -> list[dict[str, object]]:
         """What the app was sent at `path`: waits until it is `count` requests; fewer come back at the deadline."""
@@ -49,6 +51,11 @@ class Runtime:
             if len(found) >= count or time.monotonic() > deadline:
                 return found
             time.sleep(0.02)
+
+    def exit_code(self) -> int:
+        """Wait for its end."""
+        assert self.process is not None
+        return self.process.wait(START_SECONDS)
 
     def forget_received(self) -> None:
         if self.app_port:
@@ -96,7 +103,8 @@ def running_with(command: Sequence[str], setting: Setting) -> Iterator[Runtime]:
         try:
             for path in sockets:
                 wait_for_socket(process, path, (root / "log").read_text)
-            yield Runtime("noded" if command == NODED_DAPRD else name_of(Path(command[0])), sockets[0], sockets[1], 0)
+            name = "noded" if command == NODED_DAPRD else name_of(Path(command[0]))
+            yield Runtime(name, sockets[0], sockets[1], 0, process)
         finally:
             end(process)
 

@@ -54,6 +54,26 @@ def test_a_forced_shutdown_ends_it_with_code_1(tmp_path: Path) -> None:
         assert sidecar.code() == 1
 
 
+def test_a_signal_after_the_shutdown_api_cuts_nothing(tmp_path: Path) -> None:
+    """An app that ends its runtime is often signalled, with it, soon after: only a second signal cuts calls."""
+    with SlowApp() as app, running(tmp_path, "--app-port", str(app.port)) as sidecar:
+        answers_got: list[int] = []
+        caller = threading.Thread(
+            target=lambda: answers_got.append(sidecar.http("GET", "/v1.0/invoke/app/method/slow").status)
+        )
+        caller.start()
+        app.wait_called()
+        shut_down_by_http(sidecar)
+        sidecar.waits_for("Dapr is shutting down")
+        sidecar.process.terminate()
+        sidecar.waits_for("Received signal 'terminated'; beginning shutdown")
+        app.answer()
+        caller.join(SECONDS)
+
+        assert answers_got == [200]
+        assert sidecar.code() == 0
+
+
 def test_sigterm_lets_a_call_finish(tmp_path: Path) -> None:
     """What is under way at SIGTERM gets its answer, and no new connection is taken."""
     with SlowApp() as app, running(tmp_path, "--app-port", str(app.port)) as sidecar:
@@ -104,6 +124,30 @@ def test_blocked_shutdown_leaves_the_apis_open(tmp_path: Path) -> None:
 
         assert sidecar.http("GET", "/v1.0/healthz").status == 204
         sidecar.process.terminate()
+        assert sidecar.code() == 1
+
+
+@pytest.mark.parametrize("shut_down", [shut_down_by_http, shut_down_by_grpc])
+def test_the_shutdown_api_is_not_blocked(shut_down: object, tmp_path: Path) -> None:
+    """--dapr-block-shutdown-duration gives the app time to end; it is the app that asks for the end here."""
+    assert callable(shut_down)
+    with running(tmp_path, "--dapr-block-shutdown-duration", "1h") as sidecar:
+        shut_down(sidecar)
+
+        assert sidecar.code() == 0
+        assert "Blocking graceful shutdown" not in sidecar.log()
+
+
+def test_blocked_shutdown_is_not_cut_short_by_the_shutdown_api(tmp_path: Path) -> None:
+    """Once a signal has begun it, only force, a second signal or time end it."""
+    with running(tmp_path, "--dapr-block-shutdown-duration", "1h") as sidecar:
+        sidecar.process.terminate()
+        sidecar.waits_for("Blocking graceful shutdown for 1h0m0s")
+        shut_down_by_http(sidecar)
+        sidecar.waits_for("Shutdown requested via API")
+
+        assert sidecar.http("GET", "/v1.0/healthz").status == 204
+        assert sidecar.http("POST", "/v1.0/shutdown", headers={"dapr-force-shutdown": "true"}).status == 204
         assert sidecar.code() == 1
 
 
