@@ -44,6 +44,7 @@ class HeadReceiver(DataReceiver):
         "_gaps",
         "_kin",
         "_largest_whole",
+        "_longest_block",
     )
 
     def __init__(self, events: Http2Events, *, client: bool, limits: Http2Limits) -> None:
@@ -56,6 +57,7 @@ class HeadReceiver(DataReceiver):
         self._block_ends_stream = 0
         self._block_continuations = 0
         self._largest_whole = min(limits.auto_consume_bytes, limits.max_frame_bytes)
+        self._longest_block = 2 * limits.max_header_list_bytes  # not decoded only to be refused, as in Go's server
 
     def _receive_headers(self, stream_id: int, flags: int, raw: bytes) -> None:
         if not stream_id:
@@ -115,6 +117,8 @@ class HeadReceiver(DataReceiver):
 
         A known head, and the one DATA frame that ends its request, are handed on together without opening a stream.
         """
+        if stop - start > self._longest_block:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header block too large")
         if flags != END_HEADERS or not stream_id:
             self._receive_headers(stream_id, flags, data[start:stop])
             return stop

@@ -19,8 +19,8 @@ class Http2Limits(Struct, frozen=True):
     auto_consume_bytes: int = 32 * 1024
     """The first bytes of every stream count as taken when they come, so small bodies need no `consumed`."""
     max_header_list_bytes: int = 64 * 1024
-    """Names, values and 32 for each field; more is answered 431. Blocks larger than this on the wire end the
-    connection."""
+    """Names, values and 32 for each field; more is answered 431. Twice as much in one frame, or more than this in
+    several, ends the connection. Source: Go net/http, http2Framer.readMetaFrame."""
     max_continuations: int = 16
     """CONTINUATION frames of one block; nghttp2 allows 8."""
     max_output_bytes: int = 2**31

@@ -72,6 +72,8 @@ def _new_steps(path: int) -> _Steps:
 
 
 _STEPS_AT: Final[dict[int, _Steps]] = {1: _new_steps(1)}
+_PATH_OF: Final[dict[int, int]] = {id(_STEPS_AT[1]): 1}
+"""The path of each node's steps, by their identity: all of them live for ever."""
 _ROOT: Final = _STEPS_AT[1]
 
 
@@ -95,14 +97,22 @@ def decode(text: bytes) -> bytes:
 
 
 def _learn(text: bytes) -> None:
-    """Work out every step of decoding `text`."""
-    path = 1
+    """Work out each step of decoding `text` that was never met: walking them all anew would cost twenty times more."""
+    steps = _ROOT
     for byte in text:
-        steps = _STEPS_AT[path]
-        symbols, path = _walk(path, byte)
-        if path not in _STEPS_AT:
-            _STEPS_AT[path] = _new_steps(path)
-        steps[byte] = symbols, _STEPS_AT[path]
+        step = steps.get(byte)
+        if step is None:
+            symbols, path = _walk(_PATH_OF[id(steps)], byte)
+            step = steps[byte] = symbols, _steps_at(path)
+        steps = step[1]
+
+
+def _steps_at(path: int) -> _Steps:
+    steps = _STEPS_AT.get(path)
+    if steps is None:
+        steps = _STEPS_AT[path] = _new_steps(path)
+        _PATH_OF[id(steps)] = path
+    return steps
 
 
 def _walk(path: int, byte: int) -> tuple[str, int]:

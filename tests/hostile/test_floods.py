@@ -2,6 +2,7 @@
 
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -86,19 +87,22 @@ def test_a_window_that_overflows_is_an_error(daemon: Daemon, stream_id: int) -> 
     assert goaway_code(received) == FLOW_CONTROL_ERROR if stream_id == 0 else resets == [error]
 
 
-def test_a_header_bomb_is_never_unfolded(daemon: Daemon) -> None:
-    """Fields that a dynamic table unfolds to forty megabytes a stream are answered 431, and kept by nobody."""
-    bomb = GET + b"\x40\x01a\x7f\xa1\x1e" + b"v" * 4000 + b"\xbe" * 10_000
+@pytest.mark.parametrize(("references", "answers"), [(400, 100), (10_000, 0)])
+def test_a_header_bomb_is_never_unfolded(daemon: Daemon, references: int, answers: int) -> None:
+    """Megabytes that a dynamic table would unfold are answered 431 and kept by nobody; from forty on it ends."""
+    bomb = GET + b"\x40\x01a\x7f\xa1\x1e" + b"v" * 4000 + b"\xbe" * references
     streams = b"".join(frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, bomb) for number in range(100))
     with attacked(daemon), connections(daemon.http_socket(ATTACKER), PEERS) as peers:
         for peer in peers:
             push(peer, OPENING + streams)
-            peer.shutdown(socket.SHUT_WR)
-        answers = [frames(_rest(peer)) for peer in peers]
-    for answer in answers:
-        statuses = [payload for kind, _, _, payload in answer if kind == HEADERS]
-        assert len(statuses) == 100
+            with suppress(OSError):  # it is cut off already
+                peer.shutdown(socket.SHUT_WR)
+        received = [_rest(peer) for peer in peers]
+    for each in received:
+        statuses = [payload for kind, _, _, payload in frames(each) if kind == HEADERS]
+        assert len(statuses) == answers
         assert all(b"431" in status for status in statuses)
+        assert answers or goaway_code(each) in (ENHANCE_YOUR_CALM, None)  # a reset may overtake it
 
 
 @pytest.mark.parametrize(

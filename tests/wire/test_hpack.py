@@ -1,5 +1,9 @@
 """Header compression: what RFC 7541 asks of a decoder, held against the `hpack` package."""
 
+import importlib.util
+import sys
+import types
+
 import hpack as oracle
 import pytest
 from hypothesis import given
@@ -80,6 +84,28 @@ def _oracle_table() -> tuple[list[int], list[int]]:
     from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH  # noqa: PLC0415 - only here
 
     return REQUEST_CODES, REQUEST_CODES_LENGTH
+
+
+def test_huffman_steps_are_worked_out_once() -> None:
+    """A text that differs from a known one in its last byte costs one step: each may be made to hold a new one."""
+    spec = importlib.util.spec_from_file_location("fresh_huffman", huffman.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    walks: list[str] = []
+
+    def count(frame: types.FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_name == "_walk":
+            walks.append(event)
+
+    sys.setprofile(count)
+    fresh.decode(huffman.encode(b"0" * 8000 + b"1" * 8))
+    first = len(walks)
+    fresh.decode(huffman.encode(b"0" * 8000 + b"2" * 8))
+    sys.setprofile(None)
+    assert first < 100
+    assert len(walks) - first < 10
 
 
 MALFORMED_TEXTS = {
@@ -184,12 +210,20 @@ def test_remembered_blocks_are_bounded() -> None:
 def test_header_list_above_the_limit_is_dropped_and_the_table_kept_in_step() -> None:
     """A bomb of references costs no memory, and the next block still decodes (RFC 9113, section 10.5.1)."""
     decoder = Decoder(10_000)
-    bomb = literal(b"a", b"v" * 2000) + b"\xbe" * 10_000 + literal(b"b", b"2")
+    bomb = literal(b"a", b"v" * 2000) + b"\xbe" * 400 + literal(b"b", b"2")
 
     block = decoder.decode(bomb)
 
     assert (block.kind, block.headers) == (TOO_LARGE, ())
     assert decoder.decode(b"\xbe").headers == ((b"b", b"2"),)
+
+
+@pytest.mark.parametrize("field", [b"\x82", literal(b"a", b""), b"\0\1a\0"], ids=["known", "indexed", "literal"])
+def test_a_block_of_more_fields_than_any_head_has_is_not_decoded_to_its_end(field: bytes) -> None:
+    """However small they are: nobody is served while a block is decoded."""
+    assert Decoder(1 << 20).decode(field * 500).kind != TOO_LARGE
+    with pytest.raises(HpackError, match="more fields"):
+        Decoder(1 << 20).decode(field * 2000)
 
 
 M, S, P, A, X = ((b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"a"), (b"x", b"1"))

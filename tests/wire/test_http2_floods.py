@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from noded.wire.http2 import ErrorCode, Http2Connection, Http2Limits
+from noded.wire.http2 import ErrorCode, Http2Connection, Http2Limits, encode_block
 from noded.wire.http2_frames import (
     CONTINUATION,
     DATA,
@@ -149,14 +149,26 @@ def test_continuation_flood_ends_the_connection() -> None:
         assert b"header block too large" in connection.take_output()
 
 
-def test_header_bomb_is_never_unfolded() -> None:
-    """One large field referred to thousands of times is answered 431 and reaches nobody."""
+@pytest.mark.parametrize(("references", "ends"), [(400, False), (10_000, True)])
+def test_header_bomb_is_never_unfolded(references: int, *, ends: bool) -> None:
+    """One large field referred to again and again is answered 431 and reaches nobody; thousands of times, it ends."""
     connection, recorder = open_server()
-    bomb = REQUEST_BLOCK + b"\x40\x01a\x7f\xa1\x1e" + b"v" * 4000 + b"\xbe" * 10_000
+    bomb = REQUEST_BLOCK + b"\x40\x01a\x7f\xa1\x1e" + b"v" * 4000 + b"\xbe" * references
     connection.feed(request(1, None, bomb))
 
     assert recorder.events == []
-    assert not connection.closed
+    assert connection.closed is ends
+
+
+@pytest.mark.parametrize(("size", "ends"), [(1500, False), (2100, True)])
+def test_a_block_twice_as_long_as_a_header_list_is_not_decoded(size: int, *, ends: bool) -> None:
+    """It ends the connection, as with Go's server; up to that a head that is too large is answered 431."""
+    connection, recorder = open_server(Http2Limits(max_header_list_bytes=1024))
+    connection.feed(request(1, None, REQUEST_BLOCK + encode_block([(b"a", b"v" * size)])))
+
+    assert recorder.events == []
+    assert connection.closed is ends
+    assert frames(connection.take_output())[0].kind == (GOAWAY if ends else HEADERS)
 
 
 def test_interim_responses_are_a_flood_too() -> None:
