@@ -23,6 +23,7 @@ FLOORS: Mapping[str, Floor] = MappingProxyType(
         "http_save_sqlite": Floor(25),
         "grpc_get": Floor(2.5),
         "grpc_get_ghz": Floor(2.5, "per_core"),
+        "grpc_get_traced": Floor(1.5, "per_core"),
         "invoke": Floor(10),
         "pubsub": Floor(6),
     }
