@@ -44,6 +44,7 @@ from noded.garbage import collect_seldom
 from noded.host import SWITCH_INTERVAL_SECONDS, Host
 from noded.host_address import forwarded_headers
 from noded.late_http2 import Http2Site, LateHttp2
+from noded.loopback_places import Places
 from noded.memory_guard import watch, watched
 from noded.metrics_paths import PathLabels
 from noded.node import Node
@@ -93,6 +94,7 @@ class Daemon:
         self.tenants = Tenants(clock=time.time, time=self.turns, bounds_ms=bounds_ms)
         self.serving = self._serving()
         self._catalogue = Catalogue()
+        self._places = Places(settings.state_dir / "loopback")
         self._declared: set[tuple[str, str]] = set()  # apps that resources name; others came by `noded run`
         self._changing = trio.Lock()
         self._leaving: dict[tuple[str, str], trio.Event] = {}  # apps being detached: who comes back waits for the end
@@ -107,7 +109,7 @@ class Daemon:
         locks = [DirectoryLock(self.settings.state_dir, "state directory")]
         locks.insert(0, DirectoryLock(self.settings.run_dir, "run directory"))
         try:
-            async with self._at_work(partial(NodeEndpoints.of, run_dir=self.settings.run_dir)):
+            async with self._at_work(partial(NodeEndpoints.of, run_dir=self.settings.run_dir, places=self._places)):
                 await self._serve(Notifier())
         finally:
             for lock in locks:
@@ -303,6 +305,7 @@ class Daemon:
         wanted = {(spec.namespace, spec.app_id): spec for spec in specs}
         for key in self._declared - set(wanted):
             await self.detach(*key)
+            self._places.forget(*key)
         for key, spec in wanted.items():
             await self._apply_app(key, spec)
         self._declared = set(wanted)

@@ -1,5 +1,6 @@
 """Where one app reaches the daemon: its listening sockets, bound in order and removed together."""
 
+import logging
 import os
 import secrets
 import socket
@@ -10,9 +11,12 @@ from typing import Protocol
 
 from noded.config.paths import SocketPaths, socket_paths
 from noded.config.records import AppSpec, LoopbackSpec
+from noded.loopback_places import Place, Places
 from noded.server import Serving
-from noded.sockets import SocketFile, bind_loopback, bind_unix, make_directory, remove_directory
+from noded.sockets import SocketError, SocketFile, bind_loopback, bind_unix, make_directory, remove_directory
 from tenancy.identity import ownership
+
+log = logging.getLogger("noded")
 
 TOKEN_FILE = "api-token"  # noqa: S105 - a file's name
 """In the app's directory: the token of its loopback ports."""
@@ -65,15 +69,16 @@ class NodeEndpoints:
 
     spec: AppSpec
     paths: SocketPaths
+    places: Places
     http_port: int | None = None
     grpc_port: int | None = None
     token: str | None = None
     _files: list[SocketFile] = field(default_factory=list)
 
     @classmethod
-    def of(cls, spec: AppSpec, run_dir: Path) -> "NodeEndpoints":
+    def of(cls, spec: AppSpec, run_dir: Path, places: Places) -> "NodeEndpoints":
         """The sockets an app is to have. Raises PathTooLongError."""
-        return cls(spec, socket_paths(run_dir, spec.namespace, spec.app_id))
+        return cls(spec, socket_paths(run_dir, spec.namespace, spec.app_id), places)
 
     def bind(self) -> Iterator[Bound]:
         """As Endpoints.bind."""
@@ -102,14 +107,28 @@ class NodeEndpoints:
 
     def _bind_loopback(self, loopback: LoopbackSpec) -> Iterator[Bound]:
         """TCP has no peer credentials, so a token is mandatory there."""
-        self.token = token = loopback.token or self.spec.api_token or secrets.token_urlsafe(24)
+        last = self.places.find(self.spec) or Place(0, 0, "")
+        self.token = token = loopback.token or self.spec.api_token or last.token or secrets.token_urlsafe(24)
         _write_token(self.paths.directory / TOKEN_FILE, token)
-        http = bind_loopback(loopback.http_port)
+        http = self._bind_again(loopback.http_port, last.http_port)
         self.http_port = http.getsockname()[1]
         yield Bound(http, token=token.encode())
-        grpc = bind_loopback(loopback.grpc_port)
+        grpc = self._bind_again(loopback.grpc_port, last.grpc_port)
         self.grpc_port = grpc.getsockname()[1]
         yield Bound(grpc, only_http2=True, token=token.encode())
+        place = Place(self.http_port, self.grpc_port, token)
+        if place != last:
+            self.places.keep(self.spec, place)
+
+    def _bind_again(self, wanted: int, last: int) -> socket.socket:
+        """Listen at the port that is wanted; where any will do, at the last one if it can be had."""
+        if wanted or not last:
+            return bind_loopback(wanted)
+        try:
+            return bind_loopback(last)
+        except SocketError:
+            log.warning("app %s/%s gets another port: %d is taken", self.spec.namespace, self.spec.app_id, last)
+            return bind_loopback(0)
 
 
 def _write_token(path: Path, token: str) -> None:
