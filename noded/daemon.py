@@ -5,8 +5,8 @@
         attached apps: sockets, connections, requests
           the operator's side, signals (stopped first)
 
-Start: sockets answer before the operator's side is imported. SIGTERM: stop accepting, finish what is under way up to
-a deadline, end deliveries, close components. SIGHUP: read resources again.
+Start: sockets answer HTTP/1.1 before HTTP/2, gRPC and the operator's side are imported. SIGTERM: stop accepting, finish
+what is under way up to a deadline, end deliveries, close components. SIGHUP: read resources again.
 """
 
 import gc
