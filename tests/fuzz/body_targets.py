@@ -30,6 +30,22 @@ JSON_WORDS = (
 )  # fmt: skip
 
 
+def named(*fields: str) -> tuple[bytes, ...]:
+    """The words of every JSON body, and the fields of this one, each with its colon."""
+    return (*JSON_WORDS, *(b'"%b":' % field.encode() for field in fields))
+
+
+_ITEM = ("key", "value", "etag", "metadata", "options", "concurrency", "consistency", "contentType")
+_EVENT = (
+    "id", "source", "specversion", "type", "datacontenttype", "data", "data_base64", "topic", "pubsubname",
+    "traceid", "traceparent", "tracestate", "expiration", "subject", "time",
+)  # fmt: skip
+_SUBSCRIPTION = (
+    "pubsubname", "topic", "route", "routes", "rules", "match", "path", "default", "metadata", "deadLetterTopic",
+    "bulkSubscribe", "enabled", "maxMessagesCount", "maxAwaitDurationMs",
+)  # fmt: skip
+
+
 def post(target: bytes, content_type: bytes = b"application/json") -> Callable[[bytes], None]:
     """Send an input as a body, twice, and read everything back: answers are HTTP, errors are of the table."""
 
@@ -134,25 +150,45 @@ def attach(body: bytes) -> None:
 
 
 TARGETS = (
-    Target("json_state_save", post(b"/v1.0/state/s?metadata.a=b"), _LISTS, JSON_WORDS),
-    Target("json_state_transaction", post(b"/v1.0/state/s/transaction"), _OBJECTS, JSON_WORDS),
-    Target("json_state_bulk_get", post(b"/v1.0/state/s/bulk"), _OBJECTS, JSON_WORDS),
+    Target("json_state_save", post(b"/v1.0/state/s?metadata.a=b"), _LISTS, named(*_ITEM)),
+    Target(
+        "json_state_transaction",
+        post(b"/v1.0/state/s/transaction"),
+        _OBJECTS,
+        (*named("operations", "operation", "request", *_ITEM), b'"upsert"', b'"delete"'),
+    ),
+    Target(
+        "json_state_bulk_get",
+        post(b"/v1.0/state/s/bulk?metadata.a=b"),
+        (*_OBJECTS, b'{"keys":["k","","k||j"],"parallelism":2,"metadata":{"partitionKey":"k"}}'),
+        named("keys", "parallelism", "metadata"),
+    ),
     Target("json_publish", post(b"/v1.0/publish/p/t?metadata.ttlInSeconds=5"), _ANY, JSON_WORDS),
     Target(
         "json_publish_cloudevent",
         post(b"/v1.0/publish/p/t", b"application/cloudevents+json"),
         (*_OBJECTS, b'{"id":null,"data":"x","topic":1}'),
-        JSON_WORDS,
+        named(*_EVENT),
     ),
-    Target("json_publish_bulk", post(b"/v1.0/publish/bulk/p/t"), _LISTS, JSON_WORDS),
+    Target(
+        "json_publish_bulk",
+        post(b"/v1.0/publish/bulk/p/t"),
+        _LISTS,
+        (*named("entryId", "event", "contentType", "metadata"), b'"application/cloudevents+json"'),
+    ),
     Target(
         "json_event_answers",
         event_answers,
         (*_OBJECTS, b'{"status":"SUCCESS"}', b'{"STATUS":"DROP"}'),
         (*JSON_WORDS, b'"status"', b'"entryId"', b'"statuses"', b'"RETRY"'),
     ),
-    Target("json_subscriptions", subscriptions, (*_LISTS, b'[{"Topic":"t","route":"r"},null]'), JSON_WORDS),
-    Target("json_envelopes", envelopes, (*_OBJECTS, b'{"data_base64":"aGk=","x":[[1]]}'), JSON_WORDS),
+    Target("json_subscriptions", subscriptions, (*_LISTS, b'[{"Topic":"t","route":"r"},null]'), named(*_SUBSCRIPTION)),
+    Target("json_envelopes", envelopes, (*_OBJECTS, b'{"data_base64":"aGk=","x":[[1]]}'), named(*_EVENT)),
     Target("json_lenient", lenient, (*_ANY, b'"\\ud83d\\ude00\\ud800"', b"-0.0e1"), JSON_WORDS),
-    Target("json_attach", attach, (*_OBJECTS, b'{"appId":"a","loopback":false}'), JSON_WORDS),
+    Target(
+        "json_attach",
+        attach,
+        (*_OBJECTS, b'{"appId":"a","loopback":false}'),
+        named("appId", "namespace", "channel", "protocol", "maxConcurrency", "httpPort", "grpcPort", "limits"),
+    ),
 )
