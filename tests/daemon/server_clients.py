@@ -32,20 +32,25 @@ ANSWERS: Mapping[str, type[Message]] = {
     "GetMetadata": metadata_pb2.GetMetadataResponse,
 }
 
-SQLITE = {
-    "apiVersion": "dapr.io/v1alpha1",
-    "kind": "Component",
-    "metadata": {"name": "statestore"},
-    "spec": {
-        "type": "state.sqlite",
-        "version": "v1",
-        "metadata": [
-            {"name": "connectionString", "value": "@STATE_DIR@/state.db"},
-            {"name": "keyPrefix", "value": "namespace"},
-            {"name": "cleanupInterval", "value": "1s"},
-        ],
-    },
-}
+
+def sqlite(**metadata: str) -> dict[str, object]:
+    """A state.sqlite of namespaces, with further metadata fields."""
+    fields = {
+        "connectionString": "@STATE_DIR@/state.db",
+        "keyPrefix": "namespace",
+        "cleanupInterval": "1s",
+        **metadata,
+    }
+    given = [{"name": name, "value": value} for name, value in fields.items()]
+    return {
+        "apiVersion": "dapr.io/v1alpha1",
+        "kind": "Component",
+        "metadata": {"name": "statestore"},
+        "spec": {"type": "state.sqlite", "version": "v1", "metadata": given},
+    }
+
+
+SQLITE = sqlite()
 MEMORY = SQLITE | {
     "metadata": {"name": "memory"},
     "spec": {"type": "state.in-memory", "version": "v1", "metadata": [{"name": "keyPrefix", "value": "namespace"}]},

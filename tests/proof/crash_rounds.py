@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tests.daemon.server_clients import SQLITE, app, resources
+from tests.daemon.server_clients import app, resources, sqlite
 from tests.daemon_process import Daemon
 from tests.proof.crash_load import Writer, load, read_back, writers
 from tests.proof.node import Place, counts_of_file, used_stored
@@ -32,6 +32,8 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
     acknowledged: int = 0
     ready_seconds: list[float] = field(default_factory=list)
+    recovered: int = 0
+    """Starts that found groups of writes in the journal only."""
 
 
 def crash(place: Place, rounds: int, seed: int, writers_each: int = 3) -> Outcome:
@@ -54,11 +56,13 @@ def crash(place: Place, rounds: int, seed: int, writers_each: int = 3) -> Outcom
     _check(daemon, clients, outcome)
     daemon.stop()
     outcome.acknowledged = sum(client.acknowledged for client in clients)
+    outcome.recovered = daemon.log().count("groups of writes brought in from")
     return outcome
 
 
-def the_place(root: Path) -> Place:
-    return Place(root, resources(SQLITE, *(app(app_id, namespace) for app_id, namespace in APPS.items())), APPS)
+def the_place(root: Path, journal: str = "busy") -> Place:
+    apps = (app(app_id, namespace) for app_id, namespace in APPS.items())
+    return Place(root, resources(sqlite(journal=journal), *apps), APPS)
 
 
 def _start(place: Place, outcome: Outcome) -> Daemon:
@@ -86,13 +90,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--journal", choices=("busy", "always", "never"), default="busy")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="noded-") as root:
-        outcome = crash(the_place(Path(root)), options.rounds, options.seed)
+        outcome = crash(the_place(Path(root), options.journal), options.rounds, options.seed)
     ready = sorted(outcome.ready_seconds)
     print(  # noqa: T201 - the result
         f"{len(ready) - 1} kills, {outcome.acknowledged} acknowledged writes, ready after"
-        f" {statistics.median(ready):.2f} s (median), {ready[-1]:.2f} s (longest); wrong: {len(outcome.wrong)}"
+        f" {statistics.median(ready):.2f} s (median), {ready[-1]:.2f} s (longest), {outcome.recovered} times from the"
+        f" journal; wrong: {len(outcome.wrong)}"
     )
     for wrong in outcome.wrong:
         print(wrong)  # noqa: T201
