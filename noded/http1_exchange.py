@@ -64,7 +64,7 @@ class Http1Exchange(Struct, eq=False):
     """One request on an HTTP/1.1 connection (`noded.calls.Exchange`)."""
 
     wire: Line
-    keep_alive: bool
+    keep_alive: bool = True
     plain: bool = True
     """Whether its answer has a body and is of HTTP/1.1: neither of the next two."""
     head_only: bool = False

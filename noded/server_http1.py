@@ -12,7 +12,7 @@ import httptools
 
 from noded.calls import Header, HttpCall, Reply
 from noded.http1_exchange import Http1Exchange, Link
-from noded.http1_known import Handler, KnownRequests
+from noded.http1_known import MAX_PIPELINED, Handler, KnownRequests
 from noded.http_heads import CONTINUE
 from noded.wire.http1_rules import (
     HEAD_SLACK_BYTES,
@@ -30,8 +30,6 @@ MAX_SKIPPED_BYTES = 256 << 10
 """Of a body that was answered before its end: read and dropped, so that the connection can be kept. Go's figure."""
 LARGEST_SLICE_BYTES = 64 << 10
 """Taken at one go inside a large body."""
-MAX_PIPELINED = 64
-"""Requests of one connection that may be under way before it is no longer read."""
 _SERVER_WIDE = Reply(200, content_type=b"")
 """The answer to `OPTIONS *`."""
 
@@ -61,8 +59,6 @@ class Http1Wire(KnownRequests):
         self._skip_until = 0
         """Bytes of its body that may come once it was answered, and are dropped; 0: it was not."""
         self._buffering = False
-        self._parsing = False
-        """Whether the parser is inside a request: what comes next is not the start of one."""
         self._upgrading = False
         self._stalled = False
         self._take = handle
@@ -74,16 +70,7 @@ class Http1Wire(KnownRequests):
         self.mid_head = 0
         """Which request it is whose head is not whole; 0: none. The peer has a deadline for each."""
 
-    def feed(self, data: bytes) -> None:
-        """Parse a piece of the stream and act on it."""
-        if self._closing:
-            return
-        if not self._parsing:
-            data = self._feed_known(data)
-            if not data or self._closing:
-                if len(self.pending) >= MAX_PIPELINED:
-                    self._bound()
-                return
+    def _parse(self, data: bytes) -> None:
         self._head_size += len(data)
         try:
             self._parser.feed_data(data)

@@ -27,12 +27,13 @@ plain_line = re.compile(rb"([A-Z]+ /[!->@-~]*/)([0-9A-Za-z_:=@~-][0-9A-Za-z_:=@~
 """Match a request line without a query whose last segment is as it reads: all up to it, and it."""
 
 
-_is_plain = re.compile(rb"[0-9A-Za-z_:=@~.-]+").fullmatch
+_PLAIN: Final = b"-etaoinsrhldcumfpgwybvkxjqz0123456789_.:=@~ETAOINSRHLDCUMFPGWYBVKXJQZ"
+"""What a plain segment is made of."""
 
 
 def is_plain(segment: bytes) -> bool:
     """Whether a last segment is as it reads, as in `plain_line`: no escape, no query, not `.` or `..`."""
-    return segment.isalnum() or (segment != b"" and segment[0] != 46 and _is_plain(segment) is not None)
+    return segment.isalnum() or (segment != b"" and segment[0] != 46 and not segment.strip(_PLAIN))
 
 
 class KnownHead(Struct, gc=False):
