@@ -11,7 +11,7 @@ from enum import StrEnum
 from errno import ENOTSUP
 from os import strerror
 from pathlib import Path
-from typing import ClassVar, NewType, Protocol
+from typing import ClassVar, NewType, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -160,6 +160,17 @@ class StateStore(Protocol):
 
     async def aclose(self) -> None:
         """Finish what was accepted, then let go of files and threads. Idempotent."""
+
+
+@runtime_checkable
+class StoreAtHand(Protocol):
+    """A StateStore that has its items in memory: it can do without waiting, hence without a coroutine, what is here."""
+
+    def get_now(self, key: StoreKey) -> Item | None:
+        """As StateStore.get; never raises."""
+
+    def set_now(self, write: Write) -> None:
+        """As StateStore.set."""
 
 
 class Message(Struct, frozen=True):

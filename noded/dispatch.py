@@ -8,21 +8,16 @@ An error of any kind ends in an answer here; it never reaches the connection.
 
 import logging
 import math
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any
 
 from components.completion import Completion
 from noded.calls import TEXT, Ended, HttpCall, Reply
 from noded.errors import QUOTA_EXCEEDED, QUOTA_FAILURE, RETRY_INFO, UNEXPECTED, ApiError
 from noded.lanes import NotInline
-from noded.route_table import Candidate, RouteTable
+from noded.route_table import Candidate, RouteTable, Running
 from tenancy.admission import LimitExceeded, Refusal
 from tenancy.fairness import Turns
 from tenancy.tenant import Tenant
-
-Running = Coroutine[Any, None, Reply]
-"""A handler on its way: yields what it waits for, returns the answer."""
 
 log = logging.getLogger("noded.dispatch")
 
@@ -55,15 +50,17 @@ class Dispatcher:
         elif call.too_large and (row := candidate.route.too_large) is not None:
             self._finish(call, candidate, error_reply(row.error(text=TOO_LARGE)))
         else:
-            running = candidate.handler(call)
             try:  # the first of `_step`s, written out: nearly every request ends in it
-                waits_for = running.send(None)
+                answer = candidate.handler(call)
+                waits_for = None if isinstance(answer, Reply) else answer.send(None)
             except StopIteration as end:
-                self._finish(call, candidate, end.value)
+                answer = end.value
             except Exception as error:  # noqa: BLE001 - a request's failure is its own
-                self._finish(call, candidate, self._failed(call, error))
+                answer = self._failed(call, error)
+            if isinstance(answer, Reply):
+                self._finish(call, candidate, answer)
             else:
-                self._wait(call, candidate, running, waits_for, self._turns.now)
+                self._wait(call, candidate, answer, waits_for, self._turns.now)
 
     def _find(self, call: HttpCall) -> Candidate | None:
         """Find a call's route, to be remembered where its line will come again. None: answered already."""

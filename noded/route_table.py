@@ -16,7 +16,10 @@ VERBS: Final = ("GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "CON
 """What requests are counted by. Source: daprd 1.18 pkg/diagnostics/utils ValidHTTPVerbs."""
 UNKNOWN_VERB: Final = VERBS[-1]
 
-Handler = Callable[[HttpCall], Coroutine[Any, Any, Reply]]
+Running = Coroutine[Any, None, Reply]
+"""A handler on its way: yields what it waits for, returns the answer."""
+Handler = Callable[[HttpCall], Reply | Running]
+"""Answers at once, or is on its way."""
 RawHandler = Callable[[HttpCall], None]
 
 

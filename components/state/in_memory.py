@@ -56,6 +56,10 @@ class InMemoryStateStore:
 
     async def get(self, key: StoreKey) -> Item | None:
         """Return the live item."""
+        return self.get_now(key)
+
+    def get_now(self, key: StoreKey) -> Item | None:
+        """Return the live item."""
         item = self._items.get(key)
         if item is None or item.expires_at is None or item.expires_at > self._now():
             return item
@@ -67,6 +71,10 @@ class InMemoryStateStore:
         return [self._live(key, now) for key in keys]
 
     async def set(self, write: Write) -> None:
+        """Store one item. Raises EtagMismatch, or what the account refuses with."""
+        self.set_now(write)
+
+    def set_now(self, write: Write) -> None:
         """Store one item. Raises EtagMismatch, or what the account refuses with."""
         key = write.key
         old = self._items.get(key)

@@ -110,6 +110,9 @@ async def get(app: App, store_name: str, raw_key: str) -> Item | None:
     binding = find_store(app, store_name)
     key = draw_key(binding, raw_key)
     use = binding.use
+    if binding.at_hand is not None:
+        use.get.count += 1
+        return binding.at_hand.get_now(key)
     since = use.time.now
     try:
         item = await binding.store.get(key)

@@ -1,11 +1,12 @@
 """State over HTTP. Source: dapr-api.md 1.3."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from components.contract import ComponentError, Delete, Write
+from components.contract import ComponentError, Delete, Item, StoreKey, Write
 from noded.api.state import (
     UNREADABLE_JSON,
     check_options,
@@ -33,6 +34,7 @@ from noded.errors import (
     STATE_TRANSACTION,
 )
 from noded.query import metadata_of, pairs
+from noded.route_table import Running
 
 _NULL: Final = Raw(b"null")
 _ETAG: Final = b"etag"
@@ -84,21 +86,32 @@ _bulk_get = msgspec.json.Decoder(_BulkGet | None)
 _encode = msgspec.json.Encoder().encode
 
 
-async def get_http(call: HttpCall) -> Reply:
+def get_http(call: HttpCall) -> Reply | Running:
     """`GET state/{store}/{key}`: the value as it was stored, its etag, and when it expires."""
     store, raw_key = call.params
     binding = find_store(call.app, store)
+    key = draw_key(binding, raw_key)
+    if binding.at_hand is None:
+        return _get_later(binding, key, raw_key)
+    binding.use.get.count += 1
+    item = binding.at_hand.get_now(key)
+    return NO_CONTENT if item is None else _told(item)
+
+
+async def _get_later(binding: StateBinding, key: StoreKey, raw_key: str) -> Reply:
     use = binding.use
     since = use.time.now
     try:
-        item = await binding.store.get(draw_key(binding, raw_key))  # as `get` does: a coroutine less
+        item = await binding.store.get(key)  # as `get` does: a coroutine less
     except ComponentError as error:
         raise failed_get(binding, raw_key, since, error) from error
     use.get.count += 1
     if use.time.now is not since:
         use.took(use.get, since)
-    if item is None:
-        return NO_CONTENT
+    return NO_CONTENT if item is None else _told(item)
+
+
+def _told(item: Item) -> Reply:
     headers: tuple[Header, ...] = ((_ETAG, item.etag.encode()),)
     if item.expires_at is not None:
         told = expiry_metadata(item).items()
@@ -106,7 +119,7 @@ async def get_http(call: HttpCall) -> Reply:
     return Reply(200, item.value, JSON, headers)
 
 
-async def save_http(call: HttpCall) -> Reply:
+def save_http(call: HttpCall) -> Reply | Running:
     """`POST state/{store}`: save every item of the array."""
     binding = find_store(call.app, call.params[0])
     try:
@@ -117,9 +130,26 @@ async def save_http(call: HttpCall) -> Reply:
         return NO_CONTENT
     common = metadata_of(call.query) if call.query else None
     if len(items) > 1:
-        await save(binding, [_write(binding, item, common) for item in items])
-        return NO_CONTENT
+        return _save_all(binding, [_write(binding, item, common) for item in items])
     write = _write(binding, items[0], common)
+    if binding.at_hand is None:
+        return _save_later(binding, write)
+    use = binding.use
+    try:
+        binding.at_hand.set_now(write)
+    except ComponentError as error:
+        use.failed("set", use.time.now)
+        raise failure(STATE_SAVE, error, name=binding.name) from error
+    use.set.count += 1
+    return NO_CONTENT
+
+
+async def _save_all(binding: StateBinding, writes: Sequence[Write]) -> Reply:
+    await save(binding, writes)
+    return NO_CONTENT
+
+
+async def _save_later(binding: StateBinding, write: Write) -> Reply:
     use = binding.use
     since = use.time.now
     try:
