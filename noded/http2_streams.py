@@ -1,7 +1,8 @@
-"""What takes the events of an HTTP/2 stream on the server's side: the protocol, and the two that do nothing yet."""
+"""What takes the events of an HTTP/2 stream on the server's side, and what stands in for a connection that is gone."""
 
 from typing import Protocol
 
+from noded.app import App
 from noded.wire.http2 import HeaderBlock
 
 
@@ -22,6 +23,34 @@ class Stream(Protocol):
 
     def on_drain(self) -> None:
         """The daemon, or the app, stops: what would last until the client ends it is to end now."""
+
+
+class Gone:
+    """What is left of a connection that is gone (`noded.http1_exchange.Link`): late answers find it, and go nowhere."""
+
+    slice_bytes = 0
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    def send(self, _: bytes) -> bool:
+        """Drop them."""
+        return True
+
+    def stall(self) -> None:
+        """Nothing is read."""
+
+    def unstall(self) -> None:
+        """Nothing is read."""
+
+    def shut(self) -> None:
+        """It is closed."""
+
+    def linger(self) -> None:
+        """It is closed."""
+
+    def abort(self) -> None:
+        """It is closed."""
 
 
 class Answered:

@@ -122,7 +122,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed bytes now, or in the tenant's turn."""
-        if not self._turns.offer(self._turn, self, data) and self._unparsed > MAX_UNPARSED_BYTES:
+        kept = not self._turns.offer(self._turn, self, data)
+        if kept and (self._unparsed > MAX_UNPARSED_BYTES or self._turn.crowded):
             self._pause()
 
     def eof_received(self) -> bool:

@@ -12,7 +12,7 @@ from noded.calls import Header
 from noded.http1_exchange import Link
 from noded.http1_known import Handler
 from noded.http2_exchange import Http2Exchange, announced_bytes, http_call
-from noded.http2_streams import ANSWERED, Held, Stream
+from noded.http2_streams import ANSWERED, Gone, Held, Stream
 from noded.server_http1 import Decide
 from noded.wire.http2 import ErrorCode, HeaderBlock, Http2Connection, Http2Limits
 
@@ -55,7 +55,7 @@ class Http2Wire:
         now: Callable[[], float],
         limits: Http2Limits = LIMITS,
     ) -> None:
-        self.link = link
+        self.link: Link = link
         self.handle = handle
         self.body_streams = streams
         self.codec = Http2Connection(self, client=False, limits=limits)
@@ -85,7 +85,7 @@ class Http2Wire:
         if self._holding:
             self._release()
         if codec.closed:
-            self.lost()
+            self._end_streams()
             self.link.shut()
 
     def flush(self) -> bool:
@@ -103,7 +103,12 @@ class Http2Wire:
                 return True
 
     def lost(self) -> None:
-        """The connection is gone: so is every stream."""
+        """The connection is gone: so is every stream, and all that has this is let go."""
+        self._end_streams()
+        self.codec.lose()
+        self.link = Gone(self.link.app)
+
+    def _end_streams(self) -> None:
         self._held.clear()
         streams, self.streams = self.streams, {}
         for stream in streams.values():

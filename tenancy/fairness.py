@@ -30,6 +30,13 @@ RESUMED_PER_ROUND = 4
 """Paused connections that may read again in one round: resuming all at once makes the loop read for milliseconds."""
 
 
+CROWDED_BYTES = 8 << 20
+"""Of a tenant, waiting: beyond, whichever of its connections is read is then read no further."""
+OVERRUN_BYTES = 4 * CROWDED_BYTES
+"""Beyond, its new connections are refused. Each connection has a bound of its own, and is read once before it is known
+what it holds: those that come and go faster than their tenant's turn would leave that without end."""
+
+
 class Feeder(Protocol):
     """A connection that can take bytes."""
 
@@ -62,7 +69,17 @@ class Waiting:
 class Turn:
     """One tenant's place in the order."""
 
-    __slots__ = ("backlog", "deficit_ns", "epoch", "fair_slice_bytes", "growing", "held", "served_ns", "waiting")
+    __slots__ = (
+        "backlog",
+        "deficit_ns",
+        "epoch",
+        "fair_slice_bytes",
+        "growing",
+        "held",
+        "served_ns",
+        "unparsed_bytes",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.backlog: deque[Waiting] = deque()  # bounded: a connection stops reading past 64 KiB
@@ -73,11 +90,23 @@ class Turn:
         """Connections that gave all they had and may be resumed."""
         self.deficit_ns = QUANTUM_NS
         self.epoch = 0
+        self.unparsed_bytes = 0
+        """In `backlog`."""
         self.waiting = False
         self.fair_slice_bytes = SLICE_BYTES
         """How much costs about `FAIR_SLICE_NS`, as its last slices were."""
         self.served_ns = 0
         """All time ever used: what `noded usage` shows as CPU."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits that no more should be read."""
+        return self.unparsed_bytes > CROWDED_BYTES
+
+    @property
+    def overrun(self) -> bool:
+        """Whether so much waits that no further connection should be taken."""
+        return self.unparsed_bytes > OVERRUN_BYTES
 
 
 class Turns:
@@ -145,8 +174,10 @@ class Turns:
 
     def give_back(self, turn: Turn, feeder: Feeder, pieces: Sequence[bytes]) -> None:
         """Keep what a connection could not take when it was fed, ahead of what else waits of this tenant's."""
-        turn.backlog.appendleft(Waiting(feeder, b"".join(pieces)))
-        feeder.keep(sum(map(len, pieces)))
+        data = b"".join(pieces)
+        turn.backlog.appendleft(Waiting(feeder, data))
+        turn.unparsed_bytes += len(data)
+        feeder.keep(len(data))
         self._wait(turn)
 
     def hold(self, turn: Turn, feeder: Feeder) -> None:
@@ -156,8 +187,9 @@ class Turns:
 
     def forget(self, turn: Turn, feeder: Feeder) -> None:
         """Drop what a closed connection still had waiting."""
-        if turn.backlog:
+        if gone := [entry for entry in turn.backlog if entry.feeder is feeder]:
             turn.backlog = deque(entry for entry in turn.backlog if entry.feeder is not feeder)
+            turn.unparsed_bytes -= sum(len(piece) for entry in gone for piece in entry.pieces)
             turn.growing.pop(feeder, None)
         if turn.held:
             turn.held = deque(entry for entry in turn.held if entry is not feeder)
@@ -177,6 +209,7 @@ class Turns:
         self.now = start * 1e-9
         if turn is not self._last:
             self._switch(turn, start)
+        turn.unparsed_bytes -= len(data)
         feeder.feed_kept(data)
         cost_ns = self._clock_ns() - start
         self.spent(turn, cost_ns)
@@ -191,6 +224,7 @@ class Turns:
             turn.backlog.append(growing)
         else:
             growing.pieces.append(data)
+        turn.unparsed_bytes += len(data)
         feeder.keep(len(data))
         self._wait(turn)
 

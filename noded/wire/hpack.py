@@ -139,33 +139,16 @@ class Decoder:
             raise HpackError(str(error)) from error
 
     def _decode(self, raw: bytes) -> HeaderBlock:
-        entries = self._entries
         fields: list[Field] = []
-        take = fields.append
-        end = len(raw)
-        position = self._size_updates(raw) if raw[:1] < b"\x40" else 0
+        position, end = 0, len(raw)
+        if raw[:1] < b"\x40":
+            position = self._size_updates(raw)
         changed = position > 0
         while position < end:
             if len(fields) > _MOST_FIELDS:
                 raise HpackError("more fields than any head has")
-            stop = position + _COUNTED_BYTES
-            if stop > end:
-                stop = end
-            while position < stop:
-                first = raw[position]
-                position += 1
-                if first >= 0xBE:
-                    if first != 0xFF:
-                        take(entries[0xBD - first])
-                    else:
-                        index, position = _integer(raw, position, 0x7F)
-                        take(self._entry(index))
-                elif first > 0x80:
-                    take(_STATIC[first - 0x80])
-                else:
-                    field, position = self._literal(first, raw, position)
-                    take(field)
-                    changed = changed or first >= 0x40
+            position, grown = self._take_fields(raw, position, min(end, position + _COUNTED_BYTES), fields)
+            changed = changed or grown
         block = self._block_of(fields)
         if changed:
             if self._blocks:
@@ -173,6 +156,28 @@ class Decoder:
         elif end <= _LONGEST_REMEMBERED_BYTES and block.kinship is None:
             self._remember(raw, block)
         return block
+
+    def _take_fields(self, raw: bytes, position: int, stop: int, fields: list[Field]) -> tuple[int, bool]:
+        """Decode the fields that begin before `stop`; give the position after them, and whether the table grew."""
+        entries = self._entries
+        take = fields.append
+        grown = False
+        while position < stop:
+            first = raw[position]
+            position += 1
+            if first >= 0xBE:
+                if first != 0xFF:
+                    take(entries[0xBD - first])
+                else:
+                    index, position = _integer(raw, position, 0x7F)
+                    take(self._entry(index))
+            elif first > 0x80:
+                take(_STATIC[first - 0x80])
+            else:
+                field, position = self._literal(first, raw, position)
+                take(field)
+                grown = grown or first >= 0x40
+        return position, grown
 
     def _block_of(self, fields: list[Field]) -> HeaderBlock:
         if not fields:

@@ -47,7 +47,7 @@ from noded.wire.http2_frames import (
 )
 from noded.wire.http2_heads import HeadReceiver
 from noded.wire.http2_limits import DEFAULT_LIMITS, Http2Limits
-from noded.wire.http2_output import Http2Events
+from noded.wire.http2_output import NOBODY, Http2Events
 from noded.wire.http2_send import StreamLimitError
 
 __all__ = [
@@ -157,6 +157,18 @@ class Http2Connection(HeadReceiver):
     def open_streams(self) -> int:
         """Streams not yet over."""
         return len(self._streams)
+
+    def lose(self) -> None:
+        """The connection is gone: forget what was learnt on it, and tell nobody of anything any more.
+
+        Whoever is told has this, and so has what was learnt: cycles that would stay until the collector comes.
+        """
+        self.closed = True
+        self._events = NOBODY
+        self._streams.clear()
+        self._backlogged.clear()
+        self.backlog_bytes = 0
+        self._forget_heads()
 
     # Bytes in.
 

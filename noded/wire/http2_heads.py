@@ -138,6 +138,11 @@ class HeadReceiver(DataReceiver):
             self._know_kin(block.kinship, block.take)
         return stop
 
+    def _forget_heads(self) -> None:
+        """Forget what takes requests like those before; what was learnt of heads goes with it."""
+        self._kin.clear()
+        self._decoder = Decoder(self._limits.max_header_list_bytes)
+
     def _know_kin(self, kinship: Kinship, take: TakeWhole) -> None:
         if len(self._kin) >= _KINSHIPS:
             self._kin.clear()

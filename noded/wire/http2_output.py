@@ -53,6 +53,31 @@ class Http2Events(Protocol):
         """The peer takes no new streams; those above the id are then reset with REFUSED_STREAM."""
 
 
+class Nobody:
+    """Is told what happens on a connection that is gone (`Http2Events`)."""
+
+    def on_headers(self, stream_id: int, headers: HeaderBlock, end_stream: bool) -> None:  # noqa: FBT001
+        """Nothing."""
+
+    def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:  # noqa: FBT001
+        """Nothing."""
+
+    def on_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
+        """Nothing."""
+
+    def on_reset(self, stream_id: int, error_code: int) -> None:
+        """Nothing."""
+
+    def on_writable(self, stream_id: int) -> None:
+        """Nothing."""
+
+    def on_goaway(self, last_stream_id: int, error_code: int) -> None:
+        """Nothing."""
+
+
+NOBODY: Final = Nobody()
+
+
 class Output:
     """Frames to be taken, in order, and streams whose DATA waits: for the peer's windows, or for the output's bound."""
 

@@ -21,7 +21,7 @@ NEIGHBOUR = "neighbour"
 LARGE_VALUE_BYTES = 1 << 20
 """Of the attacker's item "large"."""
 _PAUSE_SECONDS = 0.002
-_NOISE_BYTES = 8 << 20
+NOISE_BYTES = 8 << 20
 """What a daemon that is used at all may grow by: allocators, caches, counters."""
 
 
@@ -80,7 +80,7 @@ def attacked(daemon: Daemon, grows_bytes: int = 0) -> Iterator[Neighbour]:
         neighbour.is_served()
         grown = memory_bytes(daemon, "VmHWM") - rss_before
     assert not neighbour.wrong, neighbour.wrong
-    assert grown <= grows_bytes + _NOISE_BYTES, f"grew by {grown / 2**20:.1f} MiB"
+    assert grown <= grows_bytes + NOISE_BYTES, f"grew by {grown / 2**20:.1f} MiB"
     eventually(lambda: descriptor_count(daemon), lambda count: count <= descriptors + 1)
     assert daemon.process.poll() is None
 

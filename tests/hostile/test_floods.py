@@ -1,11 +1,16 @@
 """Frames, heads and bodies without end: each is refused by the right error, and nobody else hears of it."""
 
+import json
 import socket
+import subprocess
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from tenancy.fairness import CROWDED_BYTES, OVERRUN_BYTES
 from tests.daemon.server_clients import read_all
 from tests.daemon_process import Daemon
 from tests.hostile.scene import (
@@ -16,6 +21,7 @@ from tests.hostile.scene import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     HEADERS,
+    NEIGHBOUR,
     PING,
     PREFACE,
     RST_STREAM,
@@ -24,9 +30,11 @@ from tests.hostile.scene import (
     attacked,
     block,
     connections,
+    forget_peak,
     frame,
     frames,
     goaway_code,
+    memory_bytes,
     push,
     settings,
 )
@@ -71,6 +79,21 @@ def test_a_flooding_peer_is_told_why(daemon: Daemon) -> None:
     with attacked(daemon), connections(daemon.http_socket(ATTACKER), 1) as (peer,):
         peer.sendall(OPENING + frame(SETTINGS, 0, 0) * 1100)
         assert goaway_code(_rest(peer)) == ENHANCE_YOUR_CALM
+
+
+def test_peers_that_come_and_go_leave_little(daemon: Daemon, tmp_path: Path) -> None:
+    """Faster than their tenant's turn beside another's flood: what they said and left is bounded for all together."""
+    request = tmp_path / "request"
+    sockets = [str(daemon.http_socket(ATTACKER)), str(daemon.grpc_socket(ATTACKER))]
+    others = [sys.executable, "-m", "bench.flood", str(daemon.http_socket(NEIGHBOUR)), str(request), "3"]
+    request.write_bytes(b"GET /v1.0/healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    before = forget_peak(daemon)
+    with subprocess.Popen([sys.executable, "-m", "tests.hostile.attackers", "empty_continuation", *sockets]) as peers:
+        flood = subprocess.run(others, check=True, capture_output=True, timeout=60)
+        peers.kill()
+    grown = memory_bytes(daemon, "VmHWM") - before
+    assert json.loads(flood.stdout)["completed"] > 0
+    assert grown < OVERRUN_BYTES + CROWDED_BYTES + (32 << 20), f"grew by {grown / 2**20:.0f} MiB"
 
 
 @pytest.mark.parametrize("stream_id", [0, 1])

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenancy.fairness import (
+    CROWDED_BYTES,
     FAIR_SLICE_NS,
     LATE_NS,
+    OVERRUN_BYTES,
     QUANTUM_NS,
     RESUMED_PER_ROUND,
     SLICE_BYTES,
@@ -438,6 +440,26 @@ def test_a_connection_that_is_lost_while_it_is_fed_is_fed_no_more() -> None:
     peer.offer(bytes(3 * SLICE_BYTES))
     node.settle()
     assert len(peer.got) == SLICE_BYTES
+
+
+def test_what_waits_of_a_tenant_is_counted_until_it_is_fed_or_dropped() -> None:
+    """Beyond CROWDED_BYTES its connections should be read no further, beyond OVERRUN_BYTES none be taken."""
+    node = Node()
+    turn = Turn()
+    peers = [Peer(node, turn) for _ in range(5)]
+    turn.deficit_ns = -100 * QUANTUM_NS
+    seen = []
+    for peer in peers:
+        peer.offer(bytes(CROWDED_BYTES))
+        seen.append((turn.crowded, turn.overrun))
+    assert seen == [(False, False), *[(True, False)] * 3, (True, True)]
+    assert OVERRUN_BYTES == 4 * CROWDED_BYTES
+    node.turns.forget(turn, peers[0])
+    assert turn.unparsed_bytes == 4 * CROWDED_BYTES
+    node.turns.give_back(turn, peers[1], [b"one", b"two"])
+    assert turn.overrun
+    node.settle()
+    assert turn.unparsed_bytes == 0
 
 
 STEPS = st.lists(
