@@ -251,6 +251,7 @@ def test_drop_without_a_dead_letter_topic_is_the_end_of_it(publisher: HttpClient
     """Where there is no dead letter topic a dropped event is gone, and the next one comes."""
     consumer.on_event = lambda *_: Status.DROP
     publish(publisher, "plain", 1)
+    delivered(consumer)
     publish(publisher, "plain", 2)
 
     assert [event.data for event, _ in delivered(consumer, 2)] == [b"1", b"2"]

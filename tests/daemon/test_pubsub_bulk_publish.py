@@ -201,8 +201,8 @@ def break_broker(publisher: Publisher, monkeypatch: pytest.MonkeyPatch, poison: 
 
 def test_entries_that_fail_are_named(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     """500 with the failed entries; the others were published. Headers repeat it, on one line each."""
-    break_broker(publisher, monkeypatch, b"bad")
-    reply = http(publisher, [entry("good"), entry("bad", entryId="2")])
+    break_broker(publisher, monkeypatch, b"wrong")
+    reply = http(publisher, [entry("good"), entry("wrong", entryId="2")])
 
     assert (reply.status, json.loads(reply.body)) == (
         500,
@@ -250,9 +250,9 @@ def test_over_grpc_any_type_is_taken(publisher: Publisher) -> None:
 
 def test_over_grpc_a_failed_entry_fails_the_call(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     """INTERNAL; which entry failed is not told, as with daprd."""
-    break_broker(publisher, monkeypatch, b"bad")
+    break_broker(publisher, monkeypatch, b"wrong")
     with pytest.raises(ApiError) as error:
-        grpc(publisher, BulkPublishRequestEntry(entry_id="1", event=b"bad"))
+        grpc(publisher, BulkPublishRequestEntry(entry_id="1", event=b"wrong"))
 
     assert (error.value.grpc, error.value.row.code) == (Grpc.INTERNAL, "ERR_PUBSUB_PUBLISH_MESSAGE")
 
