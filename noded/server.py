@@ -22,7 +22,7 @@ from tenancy.fairness import SLICE_BYTES, Turn, Turns
 log = logging.getLogger("noded.server")
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-MAX_UNPARSED_BYTES = 64 << 10
+MAX_WAITING_BYTES = 64 << 10
 """Of a connection; it is not read while it has more waiting for its turn."""
 HIGH_WRITE_BYTES = 256 << 10
 """Of replies a peer has not read; it is not read, nor parsed, while it has more."""
@@ -122,8 +122,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed bytes now, or in the tenant's turn."""
-        kept = not self._turns.offer(self._turn, self, data)
-        if kept and (self._unparsed > MAX_UNPARSED_BYTES or self._turn.crowded):
+        if not self._turns.offer(self._turn, self, data) and (self._unparsed > MAX_WAITING_BYTES or self._turn.crowded):
             self._pause()
 
     def eof_received(self) -> bool:
@@ -145,6 +144,7 @@ class Connection(asyncio.Protocol):
         self._serving.turns.forget(self._turn, self)
         if self._wire is not None:
             self._wire.lost()
+            self._wire = None
         self._on_close(self)
 
     def pause_writing(self) -> None:

@@ -33,6 +33,9 @@ LARGEST_SLICE_BYTES = 64 << 10
 _SERVER_WIDE = Reply(200, content_type=b"")
 """The answer to `OPTIONS *`."""
 
+_NONE = httptools.HttpRequestParser(None)
+"""The parser of a connection that is gone, which is fed nothing."""
+
 Decide = Callable[[HttpCall], bool]
 
 
@@ -88,8 +91,9 @@ class Http1Wire(KnownRequests):
             self._bound()
 
     def lost(self) -> None:
-        """The connection is gone: tell every request under way."""
+        """The connection is gone: tell every request under way, and let go of what has this."""
         self._closing = True
+        self._parser = _NONE  # no cycle is left for the collector, which may come late: each would keep four kilobytes
         self._held.clear()
         pending, self.pending = self.pending, deque()
         for exchange in pending:
