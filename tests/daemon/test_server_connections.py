@@ -21,7 +21,8 @@ from noded.server import (
     Serving,
     sweep,
 )
-from noded.server_http1 import MAX_PIPELINED, Http1Wire
+from noded.http1_known import MAX_PIPELINED
+from noded.server_http1 import Http1Wire
 from noded.server_http2 import Http2Wire
 from tenancy.fairness import Turns
 from tests.wire.recording_link import make_app, read_answers

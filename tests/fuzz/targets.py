@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.fuzz import body_targets, grpc_targets, http1_targets, http2_targets, text_targets
+from tests.fuzz import body_targets, grpc_targets, http1_targets, http2_targets, journal_targets, text_targets
 from tests.fuzz.target import Target
 
 CORPUS = Path(__file__).parent / "corpus"
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
-    for module in (http1_targets, http2_targets, grpc_targets, body_targets, text_targets)
+    for module in (http1_targets, http2_targets, grpc_targets, body_targets, text_targets, journal_targets)
     for target in module.TARGETS
 }
 

@@ -6,7 +6,7 @@ import pytest
 
 from noded.calls import NO_CONTENT, HttpCall, Reply
 from noded.http1_exchange import HIGH_BODY_BYTES
-from noded.server_http1 import MAX_PIPELINED
+from noded.http1_known import MAX_PIPELINED
 from tests.wire.recording_link import Rig
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"

@@ -84,4 +84,7 @@ def encode_record(group: Group, known: Mapping[StoreKey, Version | None]) -> byt
 
 def decode_record(payload: bytes) -> Record:
     """Read a payload. Raises msgspec.DecodeError."""
-    return _RECORDS.decode(payload)
+    try:
+        return _RECORDS.decode(payload)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error
