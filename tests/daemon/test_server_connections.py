@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from noded.calls import Exchange, HttpCall, Reply
+from noded.http1_known import MAX_PIPELINED
 from noded.server import (
     HEAD_SECONDS,
     HIGH_WRITE_BYTES,
@@ -21,7 +22,6 @@ from noded.server import (
     Serving,
     sweep,
 )
-from noded.http1_known import MAX_PIPELINED
 from noded.server_http1 import Http1Wire
 from noded.server_http2 import Http2Wire
 from tenancy.fairness import Turns
