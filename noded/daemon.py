@@ -45,7 +45,7 @@ from noded.host import SWITCH_INTERVAL_SECONDS, Host
 from noded.host_address import forwarded_headers
 from noded.late_http2 import Http2Site, LateHttp2
 from noded.loopback_places import Places
-from noded.memory_guard import watch, watched
+from noded.memory_guard import Ceilings, watch
 from noded.metrics_paths import PathLabels
 from noded.node import Node
 from noded.notify import Notifier
@@ -128,7 +128,7 @@ class Daemon:
                 self.backends.on_ready = partial(nursery.start_soon, self._rebind)
                 nursery.start_soon(self._tick)
                 pressure = Pressure(self.tenants.node, self.tenants.books)
-                nursery.start_soon(watch, watched(self.settings.memory_bytes), pressure)
+                nursery.start_soon(watch, Ceilings(self.settings.memory_bytes), pressure)
                 yield
                 nursery.cancel_scope.cancel()
         finally:

@@ -22,6 +22,8 @@ log = logging.getLogger("noded.memory")
 
 LOOK_SECONDS = (0.02, 0.25)
 """Between two looks: at least and at most."""
+CEILINGS_SECONDS = 1.0
+"""Between two times that the ceilings themselves are read."""
 FILLED_PER_SECOND = 1 << 30
 """Bytes a second that use cannot outgrow: one core receives less. It says how soon the next look is due."""
 TRIM_SECONDS = 1.0
@@ -43,16 +45,26 @@ class Watched:
     """Raises OSError or ValueError where it cannot be read just now."""
 
 
-def watched(limit_bytes: int | None, groups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc/self")) -> Watched:
-    """Find the ceiling: of the daemon's own (None: not set), its control groups, the machine's memory."""
-    machine = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
-    own = partial(own_bytes, proc / "statm")
-    found = [Watched(machine, own) if limit_bytes is None else Watched(min(limit_bytes, machine), own)]
-    for directory in _groups(groups, proc / "cgroup"):
-        allowed = [limit for name in _LIMITS if (limit := _number(directory / name)) is not None]
-        if allowed:
-            found.append(Watched(min(allowed), partial(group_bytes, directory)))
-    return min(found, key=lambda each: each.allowed_bytes)
+class Ceilings:
+    """All that the daemon is under, to be read again: a control group's may change while it runs.
+
+    Source: Kubernetes, "Resize CPU and Memory Resources assigned to Containers".
+    """
+
+    def __init__(
+        self, limit_bytes: int | None, groups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc/self")
+    ) -> None:
+        """Find the files; `limit_bytes` is the daemon's own setting (None: not set)."""
+        machine = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
+        own = machine if limit_bytes is None else min(limit_bytes, machine)
+        self._own = Watched(own, partial(own_bytes, proc / "statm"))
+        files = [(directory / name, directory) for directory in _groups(groups, proc / "cgroup") for name in _LIMITS]
+        self._files = [(file, partial(group_bytes, directory)) for file, directory in files if file.exists()]
+
+    def smallest(self) -> Watched:
+        """Read them: of the daemon's own, its control groups, the machine's memory."""
+        found = [Watched(limit, used) for file, used in self._files if (limit := _number(file)) is not None]
+        return min([self._own, *found], key=lambda each: each.allowed_bytes)
 
 
 def own_bytes(statm: Path) -> int:
@@ -71,11 +83,13 @@ def group_bytes(directory: Path) -> int:
     return int(current.read_text()) - sum(int(value) for name, value in lines if name in cached)
 
 
-async def watch(ceiling: Watched, pressure: Pressure) -> None:
-    """Look again and again, and say so in the log when a stage begins or ends."""
-    trimmed = 0.0
+async def watch(ceilings: Ceilings, pressure: Pressure) -> None:
+    """Look again and again, and say so in the log when a stage begins or ends, or the ceiling is another."""
+    ceiling, read, trimmed = ceilings.smallest(), trio.current_time(), 0.0
     while True:
-        before = pressure.stage
+        now, before = trio.current_time(), pressure.stage
+        if now - read >= CEILINGS_SECONDS:
+            read, ceiling = now, _read_again(ceilings, ceiling)
         try:
             used = ceiling.used_bytes()
         except (OSError, ValueError):
@@ -83,10 +97,17 @@ async def watch(ceiling: Watched, pressure: Pressure) -> None:
         stage = pressure.update(used, ceiling.allowed_bytes)
         if stage is not before:
             log.warning("memory: %d of %d MiB used: %s", used >> 20, ceiling.allowed_bytes >> 20, _SAID[stage])
-        if stage and trio.current_time() - trimmed > TRIM_SECONDS:
-            trimmed = trio.current_time()
+        if stage and now - trimmed > TRIM_SECONDS:
+            trimmed = now
             await trio.to_thread.run_sync(_trim)
         await trio.sleep(look_again(used, ceiling.allowed_bytes))
+
+
+def _read_again(ceilings: Ceilings, before: Watched) -> Watched:
+    found = ceilings.smallest()
+    if found.allowed_bytes != before.allowed_bytes:
+        log.info("memory: the ceiling is %d MiB now, was %d", found.allowed_bytes >> 20, before.allowed_bytes >> 20)
+    return found
 
 
 def look_again(used_bytes: int, allowed_bytes: int) -> float:

@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
-from noded.memory_guard import group_bytes, own_bytes, watched
+from noded.memory_guard import CEILINGS_SECONDS, Ceilings, group_bytes, own_bytes, watch
+from tenancy.pressure import Pressure, Stage
+from tenancy.tenant import Tenants
 
 MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
@@ -27,10 +31,10 @@ def test_without_any_the_machines_memory_is_the_ceiling(tmp_path: Path) -> None:
     """The word "max" is no ceiling, nor is a number beyond the machine; use is the process's own."""
     own = proc(tmp_path, "0::/a\n")
     groups = write(tmp_path / "groups", {"a/memory.max": "max\n", "memory.limit_in_bytes": f"{1 << 62}\n"})
-    ceiling = watched(None, groups, own)
+    ceiling = Ceilings(None, groups, own).smallest()
     assert ceiling.allowed_bytes == MACHINE
     assert ceiling.used_bytes() == 2000 * os.sysconf("SC_PAGE_SIZE"), "resident, without what files back"
-    assert watched(1 << 62, groups, own).allowed_bytes == MACHINE
+    assert Ceilings(1 << 62, groups, own).smallest().allowed_bytes == MACHINE
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,30 @@ def test_without_any_the_machines_memory_is_the_ceiling(tmp_path: Path) -> None:
 def test_the_smallest_ceiling_holds(tmp_path: Path, files: dict[str, str], limit: int | None, allowed: int) -> None:
     """Of both versions of control groups, a group's and those it is in, and the daemon's own setting."""
     own = proc(tmp_path, "4:memory:/a/c\n3:cpu:/else\n0::/a/b\n")
-    assert watched(limit, write(tmp_path / "groups", files), own).allowed_bytes == allowed
+    assert Ceilings(limit, write(tmp_path / "groups", files), own).smallest().allowed_bytes == allowed
+
+
+@pytest.mark.parametrize("file", ["memory.max", "memory.high"])
+def test_a_ceiling_that_changes_holds_from_then_on(tmp_path: Path, file: str) -> None:
+    """A container is resized while it runs: downwards it is refused in time, upwards nothing is refused for nothing."""
+    group = write(tmp_path / "groups/a", {"memory.max": "max", "memory.high": "max"})
+    write(group, {"memory.current": str(50 * MIB), "memory.stat": "anon 1\n"})
+    ceilings = Ceilings(None, tmp_path / "groups", proc(tmp_path, "0::/a\n"))
+    tenants = Tenants(clock=lambda: 0.0)
+    pressure = Pressure(tenants.node, tenants.books)
+    stages = []
+
+    async def resize() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, ceilings, pressure)
+            for ceiling in ("max", str(54 * MIB), str(51 * MIB), str(100 * MIB), "max"):
+                write(group, {file: ceiling})
+                await trio.sleep(2 * CEILINGS_SECONDS)
+                stages.append(pressure.stage)
+            nursery.cancel_scope.cancel()
+
+    trio.run(resize, clock=trio.testing.MockClock(autojump_threshold=0.01))
+    assert stages == [Stage.NOTHING, Stage.GROWTH, Stage.ALL, Stage.NOTHING, Stage.NOTHING]
 
 
 @pytest.mark.parametrize(("current", "prefix"), [("memory.current", ""), ("memory.usage_in_bytes", "total_")])
