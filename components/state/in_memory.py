@@ -80,12 +80,13 @@ class InMemoryStateStore:
         old = self._items.get(key)
         if write.etag or write.first_write:
             self._check(write)
-        account = self._ledger.account(owner_of(key))
+        value = write.value
         if old is None:
-            account.charge(1, size_of(key, write.value))
-        else:
-            account.charge(0, len(write.value) - len(old.value))
-        self._put(key, Item(write.value, self._etags.next(), self._expiry(write)), old)
+            self._ledger.account(owner_of(key)).charge(1, size_of(key, value))
+        elif len(value) != len(old.value):  # a charge of nothing changes nothing
+            self._ledger.account(owner_of(key)).charge(0, len(value) - len(old.value))
+        expires_at = None if write.ttl_seconds is None else self._expiry(write)
+        self._put(key, Item(value, self._etags.next(), expires_at), old)
 
     async def set_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         """Store several; a refusal of an account refuses them all."""
