@@ -89,13 +89,18 @@ _encode = msgspec.json.Encoder().encode
 def get_http(call: HttpCall) -> Reply | Running:
     """`GET state/{store}/{key}`: the value as it was stored, its etag, and when it expires."""
     store, raw_key = call.params
-    binding = find_store(call.app, store)
+    binding = call.app.state.get(store) or find_store(call.app, store)
     key = draw_key(binding, raw_key)
-    if binding.at_hand is None:
+    at_hand = binding.at_hand
+    if at_hand is None:
         return _get_later(binding, key, raw_key)
     binding.use.get.count += 1
-    item = binding.at_hand.get_now(key)
-    return NO_CONTENT if item is None else _told(item)
+    item = at_hand.get_now(key)
+    if item is None:
+        return NO_CONTENT
+    if item.expires_at is None:
+        return Reply(200, item.value, JSON, ((_ETAG, item.etag.encode()),))
+    return _told(item)
 
 
 async def _get_later(binding: StateBinding, key: StoreKey, raw_key: str) -> Reply:
