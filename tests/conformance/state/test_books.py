@@ -67,6 +67,13 @@ def test_exactly_at_the_ceiling_of_keys(store: Store) -> None:
     assert store.rig.listing() == count({"app||a": b"longer", "app||c": b"1"})
 
 
+def test_an_overwrite_pays_or_frees_the_difference(store: Store) -> None:
+    """Whether the value is as long as the one before, shorter or longer."""
+    for value in (b"12345", b"54321", b"1", b"1234567"):
+        store.set("app||a", value)
+        assert store.rig.listing() == count({"app||a": value})
+
+
 def test_exactly_at_the_ceiling_of_bytes(store: Store) -> None:
     """Key and value bytes count; an overwrite pays the difference."""
     limit(store, size_bytes=len(b"app||a") + 10)
