@@ -15,6 +15,8 @@ from typing import ClassVar, NewType, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from components.completion import Completion
+
 StoreKey = NewType("StoreKey", str)
 TopicName = NewType("TopicName", str)
 GroupName = NewType("GroupName", str)
@@ -171,6 +173,14 @@ class StoreAtHand(Protocol):
 
     def set_now(self, write: Write) -> None:
         """As StateStore.set."""
+
+
+@runtime_checkable
+class StoreInGroups(Protocol):
+    """A StateStore that gathers writes: its callers wait for a group together, each without a coroutine."""
+
+    def set_later(self, write: Write) -> Completion[object]:
+        """Begin a StateStore.set. Raises what it raises at once, fails the Completion with what it raises later."""
 
 
 class Message(Struct, frozen=True):

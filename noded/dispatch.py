@@ -14,7 +14,7 @@ from components.completion import Completion
 from noded.calls import TEXT, Ended, HttpCall, Reply
 from noded.errors import QUOTA_EXCEEDED, QUOTA_FAILURE, RETRY_INFO, UNEXPECTED, ApiError
 from noded.lanes import NotInline
-from noded.route_table import Candidate, RouteTable, Running
+from noded.route_table import Candidate, Later, RouteTable, Running
 from tenancy.admission import LimitExceeded, Refusal
 from tenancy.fairness import Turns
 from tenancy.tenant import Tenant
@@ -52,13 +52,15 @@ class Dispatcher:
         else:
             try:  # the first of `_step`s, written out: nearly every request ends in it
                 answer = candidate.handler(call)
-                waits_for = None if isinstance(answer, Reply) else answer.send(None)
+                waits_for = None if isinstance(answer, (Reply, Later)) else answer.send(None)
             except StopIteration as end:
                 answer = end.value
             except Exception as error:  # noqa: BLE001 - a request's failure is its own
                 answer = self._failed(call, error)
             if isinstance(answer, Reply):
                 self._finish(call, candidate, answer)
+            elif isinstance(answer, Later):
+                answer.waits_for.on_done(partial(self._answer, call, candidate, answer, self._turns.now))
             else:
                 self._wait(call, candidate, answer, waits_for, self._turns.now)
 
@@ -90,6 +92,14 @@ class Dispatcher:
             self._finish_late(call, candidate, self._failed(call, error), since)
         else:
             self._wait(call, candidate, running, waits_for, since)
+
+    def _answer(self, call: HttpCall, candidate: Candidate, later: Later, since: float) -> None:
+        """Answer, as what it waited for is there."""
+        try:
+            reply = later.answer()
+        except Exception as error:  # noqa: BLE001 - as in _step
+            reply = self._failed(call, error)
+        self._finish_late(call, candidate, reply, since)
 
     def _wait(self, call: HttpCall, candidate: Candidate, running: Running, waits_for: object, since: float) -> None:
         if isinstance(waits_for, Completion):

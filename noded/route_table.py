@@ -8,6 +8,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
+
+from components.completion import Completion
 from noded.calls import HttpCall, Reply
 from noded.errors import ErrorRow
 from noded.query import unescape
@@ -18,8 +21,18 @@ UNKNOWN_VERB: Final = VERBS[-1]
 
 Running = Coroutine[Any, None, Reply]
 """A handler on its way: yields what it waits for, returns the answer."""
-Handler = Callable[[HttpCall], Reply | Running]
-"""Answers at once, or is on its way."""
+
+
+class Later(Struct, frozen=True):
+    """What a handler returns whose answer waits for one thing: no coroutine is kept for it."""
+
+    waits_for: Completion[Any]
+    answer: Callable[[], Reply]
+    """Called when it is there, or has failed. Raises as a handler does."""
+
+
+Handler = Callable[[HttpCall], Reply | Later | Running]
+"""Answers at once, or when something is there, or is on its way."""
 RawHandler = Callable[[HttpCall], None]
 
 

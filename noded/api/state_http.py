@@ -1,11 +1,13 @@
 """State over HTTP. Source: dapr-api.md 1.3."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from components.completion import Completion
 from components.contract import ComponentError, Delete, Item, StoreKey, Write
 from noded.api.state import (
     UNREADABLE_JSON,
@@ -34,7 +36,7 @@ from noded.errors import (
     STATE_TRANSACTION,
 )
 from noded.query import metadata_of, pairs
-from noded.route_table import Running
+from noded.route_table import Later, Running
 
 _NULL: Final = Raw(b"null")
 _ETAG: Final = b"etag"
@@ -124,7 +126,7 @@ def _told(item: Item) -> Reply:
     return Reply(200, item.value, JSON, headers)
 
 
-def save_http(call: HttpCall) -> Reply | Running:
+def save_http(call: HttpCall) -> Reply | Later | Running:
     """`POST state/{store}`: save every item of the array."""
     binding = find_store(call.app, call.params[0])
     try:
@@ -137,10 +139,13 @@ def save_http(call: HttpCall) -> Reply | Running:
     if len(items) > 1:
         return _save_all(binding, [_write(binding, item, common) for item in items])
     write = _write(binding, items[0], common)
-    if binding.at_hand is None:
-        return _save_later(binding, write)
     use = binding.use
     try:
+        if binding.in_groups is not None:
+            saving = binding.in_groups.set_later(write)
+            return Later(saving, partial(_saved, binding, saving, use.time.now))
+        if binding.at_hand is None:
+            return _save_all(binding, (write,))
         binding.at_hand.set_now(write)
     except ComponentError as error:
         use.failed("set", use.time.now)
@@ -154,11 +159,11 @@ async def _save_all(binding: StateBinding, writes: Sequence[Write]) -> Reply:
     return NO_CONTENT
 
 
-async def _save_later(binding: StateBinding, write: Write) -> Reply:
+def _saved(binding: StateBinding, saving: Completion[object], since: float) -> Reply:
+    """As `save` ends, without a coroutine: most durable saves."""
     use = binding.use
-    since = use.time.now
     try:
-        await binding.store.set(write)  # as `save` does: a coroutine less on the way of most saves
+        saving.result()
     except ComponentError as error:
         use.failed("set", since)
         raise failure(STATE_SAVE, error, name=binding.name) from error

@@ -5,7 +5,7 @@ the journal, in epochs of a tenth of a second (`epoch.py`); a store with little 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from components.contract import Item, StoreKey, Surroundings, Timer, Unavailable
@@ -23,6 +23,8 @@ log = logging.getLogger("noded.components")
 _GROUP_ITEMS = 256
 """Requests in a group: more would keep the loop, or the GIL from it, for milliseconds while they are decided."""
 _GROUP_BYTES = 4 << 20
+_HALVED_ITEMS = 24
+"""Fewer do not keep the loop busy while others are written."""
 _EPOCH_SECONDS = 0.1
 _AWAKE_REQUESTS = 8
 """In a group, for which the loop stays awake while it is written: they share what that costs."""
@@ -49,7 +51,9 @@ class Commits:
         self._busy_groups = busy_groups
         self._surroundings = surroundings
         self._settled = settled
-        self._queue: FairQueue[Request] = FairQueue(_GROUP_ITEMS, _GROUP_BYTES)
+        self._queue: FairQueue[Request] = FairQueue(_GROUP_BYTES)
+        self._batch: list[Request] = []
+        """The group under way."""
         self._awake = Awake(surroundings.next_pass)
         self._under_way = False
         self._busy = 0
@@ -66,6 +70,11 @@ class Commits:
         if not self._under_way:
             self._under_way = True
             self._surroundings.next_pass(self._next)  # once the loop has read whoever else is ready
+
+    def waiting(self) -> Iterator[Request]:
+        """Give all that was added and is not settled."""
+        yield from self._batch
+        yield from self._queue
 
     def item(self, key: StoreKey) -> Item | None:
         """Return what a key holds where that is in the journal only, else MISS."""
@@ -93,7 +102,7 @@ class Commits:
         if epoch is None and self._journal is not None and self._busy >= self._busy_groups and self._queue:
             self._worker.run(partial(self._writer.begin_epoch, self._on_begun))
             return
-        batch = self._queue.take()
+        self._batch = batch = self._queue.take(self._most_items())
         if not batch:
             self._rest()
         elif epoch is None:
@@ -102,6 +111,11 @@ class Commits:
             self._refuse(batch, self._failure)
         else:
             self._look_up(epoch, batch)
+
+    def _most_items(self) -> int:
+        """Half of those who write, where they are many: while one half is written the other is told, and asks anew."""
+        writers = len(self._batch) + len(self._queue)
+        return _GROUP_ITEMS if self._epoch is None or writers < _HALVED_ITEMS else min(writers // 2 + 1, _GROUP_ITEMS)
 
     def _rest(self) -> None:
         self._under_way = False

@@ -1,7 +1,7 @@
 """A queue in which owners take turns."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 _SHARED_ITEMS = 12
@@ -28,10 +28,9 @@ class FairQueue(Generic[OwnedT]):
     What it holds is bounded by those who fill it.
     """
 
-    __slots__ = ("_most_bytes", "_most_items", "_queues", "_shared_for", "_turns", "_waiting", "add")
+    __slots__ = ("_most_bytes", "_queues", "_shared_for", "_turns", "_waiting", "add")
 
-    def __init__(self, most_items: int, most_bytes: int) -> None:
-        self._most_items = most_items
+    def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._waiting: deque[OwnedT] = deque()
         self.add = self._waiting.append
@@ -44,20 +43,28 @@ class FairQueue(Generic[OwnedT]):
     def __bool__(self) -> bool:
         return bool(self._waiting or self._turns)
 
-    def take(self) -> list[OwnedT]:
+    def __len__(self) -> int:
+        return len(self._waiting) + sum(len(queue) for _, queue in self._turns)
+
+    def __iter__(self) -> Iterator[OwnedT]:
+        yield from self._waiting
+        for _, queue in self._turns:
+            yield from queue
+
+    def take(self, most_items: int) -> list[OwnedT]:
         """Take the next batch, empty where nothing waits; it may exceed its bytes by its last item."""
         waiting = self._waiting
-        if not (self._turns or self._shared_for) and len(waiting) <= self._most_items:
+        if not (self._turns or self._shared_for) and len(waiting) <= most_items:
             batch = list(waiting)
             if _have_one_owner(batch) and sum([item.size_bytes for item in batch]) <= self._most_bytes:
                 waiting.clear()
                 return batch
-        return self._take_in_turns()
+        return self._take_in_turns(most_items)
 
-    def _take_in_turns(self) -> list[OwnedT]:
+    def _take_in_turns(self, most_items: int) -> list[OwnedT]:
         self._sort()
         self._shared_for = _SHARED_BATCHES if len(self._turns) > 1 else max(self._shared_for - 1, 0)
-        rounds = _SHARED_ITEMS if self._shared_for else self._most_items
+        rounds = _SHARED_ITEMS if self._shared_for else most_items
         batch: list[OwnedT] = []
         room_bytes = self._most_bytes
         while self._turns and rounds:
@@ -66,7 +73,7 @@ class FairQueue(Generic[OwnedT]):
                 item = self._take_one()
                 batch.append(item)
                 room_bytes -= item.size_bytes
-                if room_bytes <= 0 or len(batch) == self._most_items:
+                if room_bytes <= 0 or len(batch) == most_items:
                     return batch
         return batch
 

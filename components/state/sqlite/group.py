@@ -39,7 +39,6 @@ class Request(Struct):
     share: Share
     owner: str
     """Whose items these are: of `share`."""
-    settled: bool = False
     error: Exception | None = None
     outcomes: Answer = None
 
@@ -124,16 +123,21 @@ class _Deciding:
     def one(self, request: Request, operation: Write | Delete) -> None:
         """Decide a single operation: the same as `several` at a third of its cost."""
         key = operation.key
-        before = self._changed[key] if key in self._changed else self._known[key]
+        made = self._changed.get(key)  # in this group, so nobody has read it yet
+        before = made if made is not None or key in self._changed else self._known[key]
         after = None
         if isinstance(operation, Write):
             if (operation.etag or operation.first_write) and self._refused(request, operation, before):
                 return
-            after = self._place(operation)
-            if before is not None and before.value_bytes == after.value_bytes:  # no total changes
+            value_bytes = len(operation.value)
+            if before is not None and before.value_bytes == value_bytes:  # no total changes
                 request.outcomes, request.error = _DONE, None
-                self._changed[key] = after
+                if made is not None and operation.ttl_seconds is None:
+                    made.value, made.expires_at = operation.value, None
+                else:
+                    self._changed[key] = self._place(operation)
                 return
+            after = self._place(operation)
         elif operation.etag and self._refused(request, operation, before):
             return
         request.outcomes, request.error = _DONE, None

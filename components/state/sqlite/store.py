@@ -77,10 +77,9 @@ class SqliteStateStore:
         self._generation = 0
         self._reading: dict[StoreKey, Miss] = {}
         self._waiting_reads = 0
-        self._in_flight: deque[Request] = deque()
-        """As they came; those settled leave once those before them did."""
         self._untold: deque[Request] = deque()
         self._shares: dict[str, Share] = {}
+        self._queued_items = 0
         self._queued_bytes = 0
         self._tick = 0
         self._timer: Timer | None = None
@@ -122,10 +121,14 @@ class SqliteStateStore:
 
     async def set(self, write: Write) -> None:
         """Store one item, durably."""
+        await self.set_later(write)
+
+    def set_later(self, write: Write) -> Completion[Answer]:
+        """Begin to store one item."""
         key = write.key
         if not key.isascii() or "\0" in key:
             _check_key(key)
-        await self._queue((write,), _OPERATION_BYTES + len(write.value), atomic=True)
+        return self._queue((write,), _OPERATION_BYTES + len(write.value), atomic=True)
 
     async def set_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         """Store several in one commit."""
@@ -217,13 +220,13 @@ class SqliteStateStore:
         if share is None:
             share = self._shares[owner] = Share(owner)
         items, share_bytes = share.items + 1, share.size_bytes + size_bytes
-        free_items, free_bytes = _QUEUE_ITEMS - len(self._in_flight), _QUEUE_BYTES - self._queued_bytes
+        free_items, free_bytes = _QUEUE_ITEMS - self._queued_items, _QUEUE_BYTES - self._queued_bytes
         if items > free_items or share_bytes > free_bytes or self._closed:
             self._check_room(share, size_bytes)
         completion: Completion[Answer] = Completion()
         request = Request(operations, atomic, completion, size_bytes, self._tick, share, share.owner)
         share.items, share.size_bytes = items, share_bytes
-        self._in_flight.append(request)
+        self._queued_items += 1
         self._queued_bytes += size_bytes
         self._commits.add(request)
         return completion
@@ -231,7 +234,7 @@ class SqliteStateStore:
     def _check_room(self, share: Share, size_bytes: int) -> None:
         if self._closed:
             raise Unavailable(f"{self._name}: is closed")
-        queued = len(self._in_flight)
+        queued = self._queued_items
         if share.items and (
             share.items >= _QUEUE_ITEMS - queued or share.size_bytes + size_bytes > _QUEUE_BYTES - self._queued_bytes
         ):
@@ -268,17 +271,13 @@ class SqliteStateStore:
             if miss is not None:
                 self._answer(miss, item)
         for request in requests:
-            request.settled = True
-            request.operations = ()  # it may stay for those before it, its values need not
             share, size_bytes = request.share, request.size_bytes
             share.items -= 1
             share.size_bytes -= size_bytes
             self._queued_bytes -= size_bytes
             if not share.items:
                 del self._shares[share.owner]
-        in_flight = self._in_flight
-        while in_flight and in_flight[0].settled:
-            in_flight.popleft()
+        self._queued_items -= len(requests)
         telling = bool(self._untold)
         self._untold.extend(requests)
         if not telling:
@@ -332,10 +331,8 @@ class SqliteStateStore:
 
     def _expire(self, oldest: int) -> None:
         """Answer those who have waited since before the tick `oldest`."""
-        for request in self._in_flight:
-            if request.since >= oldest:
-                break
-            if not request.settled:
+        for request in self._commits.waiting():
+            if request.since < oldest:
                 request.completion.fail(
                     Unavailable(f"{self._name}: no commit within the timeout; whether it will be written is unknown")
                 )
