@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import trio
 
+from noded.accepting import Accepting
 from noded.app import App
 from noded.channel import HttpChannel
 from noded.channel_contract import AppChannel
@@ -24,7 +25,6 @@ from noded.runtime.health_probe import GrpcProbe, HttpProbe, Probe
 from noded.runtime.lifecycle import Lifecycle
 from noded.runtime.subscriptions import Subscriptions
 from noded.server import Listener, Serving
-from noded.sockets import BACKLOG
 
 if TYPE_CHECKING:
     from noded.channel_grpc import GrpcChannel
@@ -130,7 +130,8 @@ class Attachment:
         for bound in self.endpoints.bind():
             listener = Listener(self.app, bound.serving or serving, only_http2=bound.only_http2, token=bound.token)
             self.listeners.append(listener)
-            self._servers.append(await host.listen(listener, bound.sock, BACKLOG))
+            await trio.lowlevel.checkpoint()
+            self._servers.append(Accepting(host.loop, listener, bound.sock, listener.serving.turns, self.app.turn))
 
     async def _live(self, lifecycle: Lifecycle, address: Address) -> None:
         with self._scope:

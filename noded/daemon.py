@@ -51,9 +51,10 @@ from noded.node import Node
 from noded.notify import Notifier
 from noded.route_table import RouteTable
 from noded.routes import http_table
-from noded.server import Connection, Serving, sweep
+from noded.server import Connection, Serving
 from noded.server_http1 import Http1Wire
 from noded.sockets import DirectoryLock
+from noded.sweeping import sweep
 from tenancy.fairness import Turns
 from tenancy.pressure import Pressure
 from tenancy.tally import LATENCY_BOUNDS_MS

@@ -7,7 +7,6 @@ awaited from trio, cancellation included. Source: trio's guest mode, lowlevel.st
 
 import asyncio
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -30,25 +29,6 @@ class Host:
     def on_signal(self, number: signal.Signals, callback: Callable[[], object]) -> None:
         """Call `callback` on the loop's thread at each such signal."""
         self.loop.add_signal_handler(number, callback)
-
-    async def listen(
-        self, factory: Callable[[], asyncio.BaseProtocol], sock: socket.socket, backlog: int
-    ) -> asyncio.AbstractServer:
-        """Accept connections on a bound socket.
-
-        A server of uvloop starts without waiting for anything, so its coroutine is stepped in place: a task and its way
-        through both loops cost ten times as much, and a node may attach a thousand apps when it starts.
-        """
-        await trio.lowlevel.checkpoint()
-        make = self.loop.create_unix_server if sock.family is socket.AF_UNIX else self.loop.create_server
-        starting = make(factory, sock=sock, backlog=backlog)
-        try:
-            starting.send(None)
-        except StopIteration as end:
-            server: asyncio.AbstractServer = end.value
-            return server
-        starting.close()
-        raise RuntimeError(f"{self.loop!r} waits while it starts a server")
 
     async def from_asyncio(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run an asyncio coroutine on the host loop and wait for it. Cancelling cancels it and waits for its end."""

@@ -1,8 +1,8 @@
 """The app-facing sockets: one listener per app and protocol, each given its tenant when it is made.
 
 A connection belongs to its listener's app from the first byte: nothing that it sends can change that. What it sends
-goes through the tenants' order (`tenancy/fairness.py`) to its wire code: HTTP/1.1, or HTTP/2 when it opens with that
-preface, or always HTTP/2 on the gRPC socket. A peer that does not read is not read from, and has a deadline.
+goes through the tenants' order (`tenancy/fairness.py`) to its wire code: HTTP/2 on the gRPC socket or after its
+preface, else HTTP/1.1. A peer that does not read is not read from, and has a deadline.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import trio
 
 from noded.app import App
 from noded.descriptors import UNBOUNDED, Descriptors
+from noded.opening import CLOSING_NS, Opening
 from noded.server_wire import Wire, hung_up
 from noded.welcome import welcome
 from tenancy.fairness import SLICE_BYTES, Turn, Turns
@@ -139,6 +140,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """Tell who waits for this peer."""
+        since_ns = self._turns.clock_ns()
         self._closed = True
         self._serving.suspects.discard(self)
         self._serving.turns.forget(self._turn, self)
@@ -146,6 +148,12 @@ class Connection(asyncio.Protocol):
             self._wire.lost()
             self._wire = None
         self._on_close(self)
+        self._turns.spent(self._turn, self._turns.clock_ns() - since_ns + CLOSING_NS)
+
+    def rest(self) -> None:
+        """Be read no further until what was read is fed."""
+        if self._unparsed:
+            self._pause()
 
     def pause_writing(self) -> None:
         """The peer does not read: neither do we."""
@@ -354,9 +362,9 @@ class Listener:
         self.connections: set[Connection] = set()
         self._all_closed: trio.Event | None = None
 
-    def __call__(self) -> Connection:
+    def __call__(self) -> Opening:
         """Make the protocol of an accepted connection."""
-        return Connection(self)
+        return Opening(Connection(self), self.serving.turns, self.app.turn)
 
     def admits(self, connection: Connection) -> bool:
         """Count a connection in, or refuse it for the app's limit."""
@@ -391,10 +399,3 @@ class Listener:
         """Close every connection now."""
         for connection in tuple(self.connections):
             connection.abort()
-
-
-def sweep(serving: Serving) -> None:
-    """Cut off peers that used up their time. Called once a second."""
-    now = serving.now()
-    for connection in [each for each in serving.suspects if each.overdue(now)]:
-        connection.abort()

@@ -24,6 +24,8 @@ FAIR_SLICE_NS = 2 * QUANTUM_NS
 """What a slice should cost while others are about: `SLICE_BYTES` may hold a hundred HTTP/2 requests. Half of it would
 halve another's wait, which is short already, and cost a flood a sixth of its rate in smaller writes."""
 SMALLEST_SLICE_BYTES = 256
+TELLING_NS = 3000
+"""A slice that cost less tells nothing of the next one: it was dropped, say, for its connection is closing."""
 LATE_NS = QUANTUM_NS
 """The most that one answer given outside `feed` is charged: what was done before it may have been for another."""
 RESUMED_PER_ROUND = 4
@@ -76,6 +78,8 @@ class Turn:
         "fair_slice_bytes",
         "growing",
         "held",
+        "rested",
+        "round_served_ns",
         "served_ns",
         "unparsed_bytes",
         "waiting",
@@ -97,6 +101,10 @@ class Turn:
         """How much costs about `FAIR_SLICE_NS`, as its last slices were."""
         self.served_ns = 0
         """All time ever used: what `noded usage` shows as CPU."""
+        self.round_served_ns = 0
+        """The same, as its last round ended."""
+        self.rested = False
+        """Whether it was left out of its last round."""
 
     @property
     def crowded(self) -> bool:
@@ -113,7 +121,7 @@ class Turns:
     """The order of all tenants of the node."""
 
     def __init__(self, clock_ns: Callable[[], int], soon: Callable[[Callable[[], None]], object]) -> None:
-        self._clock_ns = clock_ns
+        self.clock_ns = clock_ns
         self._soon = soon
         self._waiting: deque[Turn] = deque()
         self._epoch = 0
@@ -135,12 +143,12 @@ class Turns:
             return False
         size = len(data)
         if size <= turn.fair_slice_bytes or (size <= feeder.slice_bytes and not self._cuts(feeder)):
-            start = self._clock_ns()
+            start = self.clock_ns()
             self.now = start * 1e-9
             if turn is not self._last:
                 self._switch(turn, start)
             feeder.feed(data)
-            cost = self._clock_ns() - start
+            cost = self.clock_ns() - start
             turn.deficit_ns -= cost
             turn.served_ns += cost
             return True
@@ -150,12 +158,12 @@ class Turns:
 
     def tick(self) -> float:
         """Read the clock, for what happens outside `feed`: an app's answer, a commit. `now` is that from here on."""
-        self.now = now = self._clock_ns() * 1e-9
+        self.now = now = self.clock_ns() * 1e-9
         return now
 
     def wake(self, function: Callable[[], None]) -> None:
         """Run what was asked for outside the loop, by its time; `answered` charges it."""
-        self._late_ns = now_ns = self._clock_ns()
+        self._late_ns = now_ns = self.clock_ns()
         self.now = now_ns * 1e-9
         function()
         self._late_ns = 0
@@ -168,7 +176,7 @@ class Turns:
     def answered(self, turn: Turn) -> None:
         """Charge an answer that was waited for: what was done since `wake`, or since the answer before it."""
         if self._late_ns:
-            now_ns = self._clock_ns()
+            now_ns = self.clock_ns()
             self.spent(turn, min(now_ns - self._late_ns, LATE_NS))
             self._late_ns = now_ns
 
@@ -205,15 +213,15 @@ class Turns:
         return self._quantum_ns == QUANTUM_NS and feeder.slice_bytes == SLICE_BYTES
 
     def _feed_kept(self, turn: Turn, feeder: Feeder, data: bytes) -> None:
-        start = self._clock_ns()
+        start = self.clock_ns()
         self.now = start * 1e-9
         if turn is not self._last:
             self._switch(turn, start)
         turn.unparsed_bytes -= len(data)
         feeder.feed_kept(data)
-        cost_ns = self._clock_ns() - start
+        cost_ns = self.clock_ns() - start
         self.spent(turn, cost_ns)
-        if len(data) >= SMALLEST_SLICE_BYTES:
+        if len(data) >= SMALLEST_SLICE_BYTES and cost_ns >= TELLING_NS:
             fair = len(data) * FAIR_SLICE_NS // (cost_ns + 1)
             turn.fair_slice_bytes = min(max(fair, SMALLEST_SLICE_BYTES), SLICE_BYTES)
 
@@ -231,6 +239,7 @@ class Turns:
     def _wait(self, turn: Turn) -> None:
         if not turn.waiting:
             turn.waiting = True
+            turn.round_served_ns = turn.served_ns
             self._waiting.append(turn)
         if not self._scheduled:
             self._scheduled = True
@@ -240,7 +249,7 @@ class Turns:
         """Give every waiting tenant one quantum, then let the loop poll."""
         waiting = self._waiting
         alone = len(waiting) == 1
-        if alone and self._clock_ns() - self._switched_ns > SOLO_AFTER_NS:
+        if alone and self.clock_ns() - self._switched_ns > SOLO_AFTER_NS:
             self._quantum_ns = SOLO_QUANTUM_NS
         quantum = self._quantum_ns
         rounds = 1 if alone else self._rounds_until_one_may()
@@ -248,8 +257,9 @@ class Turns:
         for _ in range(len(waiting)):
             turn = waiting.popleft()
             turn.epoch = self._epoch
-            turn.deficit_ns = quantum if alone else min(quantum, turn.deficit_ns + rounds * quantum)
+            turn.deficit_ns = self._alone(turn) if alone else min(quantum, turn.deficit_ns + rounds * quantum)
             self._serve(turn)
+            turn.round_served_ns = turn.served_ns
             if turn.backlog or turn.held:
                 waiting.append(turn)
             else:
@@ -258,6 +268,16 @@ class Turns:
         if waiting:
             waiting.rotate()  # who comes first finds the caches full of what the loop did
             self._soon(self._round)
+
+    def _alone(self, turn: Turn) -> int:
+        """Give time to a tenant that waits alone: what it owes is forgotten.
+
+        But the loop polls between what its connections cost since the last round, as they came and went, and its next
+        slice: others may have come meanwhile.
+        """
+        between_ns = turn.served_ns - turn.round_served_ns
+        turn.rested = between_ns >= self._quantum_ns and not turn.rested
+        return 0 if turn.rested else self._quantum_ns
 
     def _rounds_until_one_may(self) -> int:
         """How many rounds it takes until the least indebted of those who wait has time: those before serve nobody."""
@@ -279,5 +299,5 @@ class Turns:
                 data = view[:size]
             self._feed_kept(turn, feeder, bytes(data))
             backlog = turn.backlog
-        for _ in range(min(RESUMED_PER_ROUND, len(turn.held)) if not backlog else 0):
+        for _ in range(min(RESUMED_PER_ROUND, len(turn.held)) if not backlog and turn.deficit_ns > 0 else 0):
             turn.held.popleft().drained()

@@ -20,10 +20,10 @@ from noded.server import (
     Connection,
     Listener,
     Serving,
-    sweep,
 )
 from noded.server_http1 import Http1Wire
 from noded.server_http2 import Http2Wire
+from noded.sweeping import sweep
 from tenancy.fairness import Turns
 from tests.wire.recording_link import make_app, read_answers
 

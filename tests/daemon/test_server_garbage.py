@@ -28,6 +28,9 @@ class Loop:
     def set_write_buffer_limits(self, _: int) -> None:
         """None here."""
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """It reads nothing."""
+
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
@@ -48,7 +51,8 @@ def test_a_lost_connection_is_freed_at_once(said: bytes) -> None:
         listener = Listener(make_app(), serving, only_http2=False, token=None)
         connection = listener()
         connection.connection_made(_transport(sock))
-        connection.data_received(said)
+        connection.get_buffer(-1)[: len(said)] = said
+        connection.buffer_updated(len(said))
         connection.connection_lost(None)
         del connection
         left = [each for each in gc.get_objects() if isinstance(each, Connection)]

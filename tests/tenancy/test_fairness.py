@@ -17,6 +17,7 @@ from tenancy.fairness import (
     QUANTUM_NS,
     RESUMED_PER_ROUND,
     SLICE_BYTES,
+    SMALLEST_SLICE_BYTES,
     SOLO_AFTER_NS,
     SOLO_QUANTUM_NS,
     Turn,
@@ -506,3 +507,48 @@ def test_time_used_is_time_measured(steps: list[tuple[int, int, str]]) -> None:
             peers[which].offer(bytes(size))
     node.settle()
     assert sum(peer.turn.served_ns for peer in peers) == node.now_ns
+
+
+def test_between_what_connections_cost_and_a_slice_the_loop_polls() -> None:
+    """Once a tenant's peers that come and go cost a quantum, a round is left out. One: it is served all the same."""
+    node = Node()
+    turn = Turn()
+    peer = Peer(node, turn, ns_per_byte=QUANTUM_NS // SMALLEST_SLICE_BYTES)
+    while peer.offer(bytes(SMALLEST_SLICE_BYTES)):
+        pass
+    peer.offer(bytes(20 * SMALLEST_SLICE_BYTES))
+    fed = [len(peer.got)]
+    for _ in range(6):
+        node.turns.spent(turn, QUANTUM_NS)
+        node.round()
+        fed.append(len(peer.got))
+    served = [after > before for before, after in itertools.pairwise(fed)]
+    assert served in ([False, True] * 3, [True, False] * 3)
+
+
+def test_nobody_is_resumed_whose_time_is_used_up() -> None:
+    """Reading is work, too: a connection is resumed in its tenant's turn."""
+    node = Node()
+    one, other = Peer(node, Turn()), Peer(node, Turn())
+    node.turns.hold(one.turn, one)
+    node.turns.hold(other.turn, other)
+    node.turns.spent(one.turn, 10 * QUANTUM_NS)
+    node.round()
+    assert (one.resumed, other.resumed) == (0, 1)
+    node.settle()
+    assert one.resumed == 1
+
+
+def test_what_is_dropped_tells_nothing_of_what_the_next_slice_costs() -> None:
+    """A connection that is closing takes its bytes for nothing; the next one's are cut by what slices cost before."""
+    node = Node()
+    turn = Turn()
+    dear, closing, other = Peer(node, turn, "dear", 200), Peer(node, turn, "closing", 0), Peer(node, Turn(), "other")
+    for _ in range(60):
+        for peer in (dear, closing):
+            while peer.kept < SLICE_BYTES:
+                peer.offer(bytes(2 * SLICE_BYTES))
+        other.offer(b"small")
+        node.round()
+    assert closing.got
+    assert max(dear.sizes[2:]) <= FAIR_SLICE_NS // 200
