@@ -27,7 +27,8 @@ KEPT_BYTES = 9_000
 LOOKED_AT = 300
 """Inputs of those that gathered, the smallest."""
 SECONDS_PER_LINE = 10.0
-INPUT_SECONDS = 60
+INPUT_SECONDS = 300
+"""By the clock, for inputs that never end; long, as a stopped process counts too. `run_bounded` judges the rest."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -89,6 +90,7 @@ def _inside(target: "Target", *options: str) -> int:
         f"-max_len={target.max_bytes}",
         "-len_control=0",
         f"-timeout={INPUT_SECONDS}",
+        f"-report_slow_units={INPUT_SECONDS}",
         f"-artifact_prefix={WORK}/findings/{target.name}-",
     )
     (WORK / "findings").mkdir(parents=True, exist_ok=True)
