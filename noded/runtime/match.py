@@ -6,7 +6,7 @@ subscription findMatchingRoute. Stricter than there: a name other than `event` i
 when an event comes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,14 @@ from noded.runtime.match_cost import MAX_CHARACTERS, Cost, cost_of
 
 class BadMatch(ValueError):
     """The expression is not one that can be used; the message says where and why."""
+
+
+class NoExpression(BadMatch):
+    """It cannot be parsed: daprd refuses it, too, and with it all that the app listed."""
+
+
+_SYNTAX = "Syntax error"
+"""How the compiler's message begins where it is not about names and types."""
 
 
 class MatchFailed(Exception):
@@ -58,12 +66,30 @@ def check_match(text: str) -> str:
     return text
 
 
+def refuse_no_expressions(texts: Iterable[str]) -> None:
+    """Look for one that is no expression, as opposed to one that only noded refuses.
+
+    Raises NoExpression.
+    """
+    for text in texts:
+        try:
+            check_match(text)
+        except NoExpression:
+            raise
+        except BadMatch:
+            continue
+
+
 @lru_cache(256)
 def _compiled(text: str) -> tuple[Callable[[Mapping[str, Any]], object], Cost]:
     if len(text) > MAX_CHARACTERS:
         raise BadMatch(f"is longer than {MAX_CHARACTERS} characters")
     try:
         expression = _environment().compile(text)
+    except (RuntimeError, ValueError) as error:
+        problem = _first_line(str(error))
+        raise (NoExpression if _SYNTAX in problem else BadMatch)(problem) from None
+    try:
         cost = cost_of(text)
     except (RuntimeError, ValueError) as error:
         raise BadMatch(_first_line(str(error))) from None

@@ -21,7 +21,7 @@ from noded.lanes import in_trio
 from noded.runtime.asked import NotListed, ask_http
 from noded.runtime.deliveries import Deliveries
 from noded.runtime.init_endpoints import ANSWER_SECONDS, init_headers
-from noded.runtime.match import BadMatch
+from noded.runtime.match import BadMatch, NoExpression, refuse_no_expressions
 from noded.runtime.subscription import TopicSubscription
 from noded.runtime.subscription_list import Key, Kind, MalformedSubscriptions, Wanted, describe, parse, wanted
 
@@ -164,7 +164,7 @@ class Subscriptions:
                 return await self._ask()
             except (ChannelError, NotListed) as error:
                 problem = error
-            except MalformedSubscriptions as error:
+            except (MalformedSubscriptions, NoExpression) as error:
                 problem = error
                 break
         log.warning(
@@ -175,7 +175,12 @@ class Subscriptions:
         return None
 
     async def _ask(self) -> tuple[SubscriptionSpec, ...]:
-        """Ask once. Raises ChannelError, NotListed, MalformedSubscriptions."""
+        """Ask once. Raises ChannelError, NotListed, MalformedSubscriptions, NoExpression."""
+        listed = await self._ask_channel()
+        refuse_no_expressions(rule.match for spec in listed for rule in spec.rules)
+        return listed
+
+    async def _ask_channel(self) -> tuple[SubscriptionSpec, ...]:
         app = self._app
         if app.grpc_channel is not None:
             from noded.runtime import subscriptions_grpc  # noqa: PLC0415 - protobuf is for apps that speak it

@@ -172,7 +172,17 @@ def test_any_answer_over_http_opens_what_is_declared(answer: Answer, tmp_path: P
         assert app.asked == 1
 
 
-@pytest.mark.parametrize(("answer", "times"), [(None, 4), ((200, b"no list"), 1), ((200, b'{"a": 1}'), 1)], ids=str)
+BAD_RULE = b"""[
+    {"pubsubname": "pubsub", "topic": "good", "route": "good"},
+    {"pubsubname": "pubsub", "topic": "bad", "routes": {"rules": [{"match": "event.type ==", "path": "/bad"}]}}
+]"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "times"),
+    [(None, 4), ((200, b"no list"), 1), ((200, b'{"a": 1}'), 1), ((200, BAD_RULE), 1)],
+    ids=["none", "text", "object", "rule"],
+)
 def test_without_a_list_over_http_nothing_is_open(answer: Answer, times: int, tmp_path: Path) -> None:
     """An app that answers nothing is asked four times; one whose list cannot be read, once."""
     with http_app(answer) as app, beside(app, tmp_path) as sidecar:
