@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from noded.memory_guard import own_bytes
 from tests.daemon.server_clients import MEMORY, app, eventually, http, operator, resources
+from tests.daemon_process import Daemon
 from tests.proof.node import place
 from tests.proof.test_exhaustion import MIB, refused, save
 
@@ -78,6 +80,11 @@ def _made(parent: Path) -> Group | None:
     return made
 
 
+def _has_told(daemon: Daemon, times: int) -> bool:
+    """Whether it has seen its ceiling change so often."""
+    return daemon.log().count("the ceiling is") == times
+
+
 def test_it_refuses_before_the_kernel_kills() -> None:
     """Filled until it says no, and further once its group is given more: it lives, and so does what it kept."""
     with group() as kernel, place(resources(MEMORY, app("a")), {"a": "default"}) as here:
@@ -93,13 +100,13 @@ def test_it_refuses_before_the_kernel_kills() -> None:
                     kept += 1
                 refused(answer)
 
-            for room in (ROOM_BYTES, 2 * ROOM_BYTES):
+            for times, room in enumerate((ROOM_BYTES, 2 * ROOM_BYTES), 1):
                 kernel.limit(idle + room)
+                eventually(partial(_has_told, daemon, times))
                 eventually(lambda: save(client, "memory", "probe", "x").status, lambda status: status == 204)
                 fill()
                 assert kept > room // MIB
             assert client("GET", f"/v1.0/state/memory/k{kept - 1}").status == 200
             assert daemon.process.poll() is None
-            assert "the ceiling is" in daemon.log()
         killed = subprocess.run([*kernel.runner, sys.executable, "-c", HOG], check=False).returncode
         assert killed == -signal.SIGKILL, "who does not look is killed at that limit"
