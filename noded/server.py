@@ -106,10 +106,8 @@ class Connection(asyncio.Protocol):
         self._in_feed = False
         self._paused = False
         self._write_paused = False
-        self._closed = False
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
-        if not listener.admits(self):
-            self._closed = True
+        self._closed = not listener.admits(self)
 
     # What the loop calls.
 

@@ -112,6 +112,12 @@ def add(deltas: Deltas, owner: str, keys: int, size_bytes: int) -> None:
     deltas[owner] = (had_keys + keys, had_bytes + size_bytes)
 
 
+def add_all(deltas: Deltas, more: Deltas) -> None:
+    """Add every owner's delta."""
+    for owner, (keys, size_bytes) in more.items():
+        add(deltas, owner, keys, size_bytes)
+
+
 def difference(key: StoreKey, before: Version | None, after: Version | None) -> tuple[int, int]:
     """What a change adds to its owner's (keys, bytes)."""
     if before is not None and after is not None:

@@ -36,6 +36,15 @@ def shut_down_by_grpc(sidecar: Sidecar) -> None:
         ask(metadata_pb2.ShutdownRequest(), timeout=SECONDS)
 
 
+def begin_call(sidecar: Sidecar, app: SlowApp) -> tuple[threading.Thread, list[int]]:
+    """Call the app, which waits; gives who waits for it, and the statuses it got."""
+    got: list[int] = []
+    caller = threading.Thread(target=lambda: got.append(sidecar.http("GET", "/v1.0/invoke/app/method/slow").status))
+    caller.start()
+    app.wait_called()
+    return caller, got
+
+
 @pytest.mark.parametrize("shut_down", [shut_down_by_http, shut_down_by_grpc])
 def test_the_shutdown_api_is_answered_and_ends_the_process(shut_down: object, tmp_path: Path) -> None:
     """The app may end its runtime: the exit code is 0."""
@@ -57,12 +66,7 @@ def test_a_forced_shutdown_ends_it_with_code_1(tmp_path: Path) -> None:
 def test_a_signal_after_the_shutdown_api_cuts_nothing(tmp_path: Path) -> None:
     """An app that ends its runtime is often signalled, with it, soon after: only a second signal cuts calls."""
     with SlowApp() as app, running(tmp_path, "--app-port", str(app.port)) as sidecar:
-        answers_got: list[int] = []
-        caller = threading.Thread(
-            target=lambda: answers_got.append(sidecar.http("GET", "/v1.0/invoke/app/method/slow").status)
-        )
-        caller.start()
-        app.wait_called()
+        caller, answers_got = begin_call(sidecar, app)
         shut_down_by_http(sidecar)
         sidecar.waits_for("Dapr is shutting down")
         sidecar.process.terminate()
@@ -77,12 +81,7 @@ def test_a_signal_after_the_shutdown_api_cuts_nothing(tmp_path: Path) -> None:
 def test_sigterm_lets_a_call_finish(tmp_path: Path) -> None:
     """What is under way at SIGTERM gets its answer, and no new connection is taken."""
     with SlowApp() as app, running(tmp_path, "--app-port", str(app.port)) as sidecar:
-        answers_got: list[int] = []
-        caller = threading.Thread(
-            target=lambda: answers_got.append(sidecar.http("GET", "/v1.0/invoke/app/method/slow").status)
-        )
-        caller.start()
-        app.wait_called()
+        caller, answers_got = begin_call(sidecar, app)
         sidecar.process.terminate()
         sidecar.waits_for("Dapr is shutting down")
         with pytest.raises(OSError, match="refused"):

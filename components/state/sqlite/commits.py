@@ -82,7 +82,7 @@ class Commits:
 
     def tick(self) -> None:
         """Try again what failed. Once a second."""
-        if self._failure is not None and not self._under_way:
+        if self._failure is not None and self._epoch is not None and not self._under_way:
             self._under_way = True
             self._end(self._epoch)
 
@@ -184,7 +184,6 @@ class Commits:
         if not group.changed:
             self._done(batch, {})
         elif self._journal is not None and self._journal.has_room(len(payload)):
-            epoch.records += 1
             self._journal.append(payload, partial(self._on_appended, epoch, batch, group))
             if len(batch) >= _AWAKE_REQUESTS:
                 self._awake.begin()
@@ -219,9 +218,8 @@ class Commits:
         self._surroundings.next_pass(self._next)
         self._settled(batch, items)
 
-    def _end(self, epoch: Epoch | None) -> None:
-        if epoch is not None:
-            self._worker.run(partial(self._writer.end_epoch, epoch, self._on_ended))
+    def _end(self, epoch: Epoch) -> None:
+        self._worker.run(partial(self._writer.end_epoch, epoch, self._on_ended))
 
     def _on_ended(self, failure: Unavailable | None) -> None:
         epoch, self._failure = self._epoch, failure

@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from components.contract import Item, StoreKey
-from components.state.changes import Deltas, Version, add
+from components.state.changes import Deltas, Version, add_all
 from components.state.sqlite.cache import MISS
-from components.state.sqlite.group import Group
+from components.state.sqlite.group import Group, item_of
 
 _MOST_ITEMS = 2048
 _MOST_BYTES = 4 << 20
@@ -37,8 +37,6 @@ class Epoch(Struct):
     """What the file holds of these keys."""
     totals: Deltas = {}
     size_bytes: int = 0
-    records: int = 0
-    """Those that were begun."""
     due: bool = False
     """Time to bring it into the file."""
 
@@ -50,9 +48,7 @@ class Epoch(Struct):
             if version is not None:
                 self.size_bytes += version.value_bytes
         self.changed.update(group.changed)
-        for deltas in (group.grown, group.shrunk):
-            for owner, (keys, size_bytes) in deltas.items():
-                add(self.totals, owner, keys, size_bytes)
+        add_all(self.totals, group.totals())
         if len(self.changed) > _MOST_ITEMS or self.size_bytes > _MOST_BYTES:
             self.due = True
 
@@ -63,10 +59,7 @@ class Epoch(Struct):
 
     def item(self, key: StoreKey) -> Item | None:
         """Return what a key holds, or MISS."""
-        if key not in self.changed:
-            return MISS
-        version = self.changed[key]
-        return None if version is None else Item(version.value or b"", version.etag, version.expires_at)
+        return item_of(self.changed[key]) if key in self.changed else MISS
 
     def group(self) -> Group:
         """Return all of it as one group."""
@@ -76,10 +69,7 @@ class Epoch(Struct):
 def encode_record(group: Group, known: Mapping[StoreKey, Version | None]) -> bytes:
     """Make the payload of a group's record."""
     expected = {key: None if (before := known[key]) is None else before.etag for key in group.changed}
-    totals = dict(group.grown)
-    for owner, (keys, size_bytes) in group.shrunk.items():
-        add(totals, owner, keys, size_bytes)
-    return msgspec.msgpack.encode((expected, group.changed, totals))
+    return msgspec.msgpack.encode((expected, group.changed, group.totals()))
 
 
 def decode_record(payload: bytes) -> Record:

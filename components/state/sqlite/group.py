@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from components.completion import Completion
 from components.contract import Delete, EtagMismatch, Item, Ledger, Outcome, StoreKey, Write, owner_of
-from components.state.changes import Deltas, Version, add, charge_growth, decide, difference, judge
+from components.state.changes import Deltas, Version, add, add_all, charge_growth, decide, difference, judge
 
 _LAST_SECOND = 253_402_300_799
 """9999-12-31 23:59:59: SQLite's datetime() ends there, and daprd lets what expires later live for ever."""
@@ -54,10 +54,13 @@ class Group(Struct):
 
     def items(self) -> dict[StoreKey, Item | None]:
         """What each changed key holds once the group is committed."""
-        return {
-            key: None if version is None else Item(version.value or b"", version.etag, version.expires_at)
-            for key, version in self.changed.items()
-        }
+        return {key: item_of(version) for key, version in self.changed.items()}
+
+    def totals(self) -> Deltas:
+        """What it adds to the totals, whichever way."""
+        totals = dict(self.grown)
+        add_all(totals, self.shrunk)
+        return totals
 
     def forget_values(self) -> None:
         """Let go of the values once they are where they belong: others keep the versions."""
@@ -178,6 +181,11 @@ class _Deciding:
             add(self._group.shrunk, owner, min(keys, 0), min(size_bytes, 0))
 
 
+def item_of(version: Version | None) -> Item | None:
+    """Make the item of a version that has its value."""
+    return None if version is None else Item(version.value or b"", version.etag, version.expires_at)
+
+
 def expiry(ttl_seconds: int, now: float) -> float | None:
     """When an item expires, by a clock of whole seconds as daprd's."""
     if ttl_seconds <= 0:
@@ -200,10 +208,7 @@ def encode(group: Group, known: Mapping[StoreKey, Version | None]) -> tuple[str,
             written[key] = _encode_version(version)
     if not (deleted or group.grown or group.shrunk):
         return _json(expected), _json(written)
-    totals = dict(group.grown)
-    for owner, (keys, size_bytes) in group.shrunk.items():
-        add(totals, owner, keys, size_bytes)
-    return _json(expected), _json(written), _json(deleted), _json(totals)
+    return _json(expected), _json(written), _json(deleted), _json(group.totals())
 
 
 def _encode_version(version: Version) -> str:

@@ -2,18 +2,17 @@
 
 import logging
 import sqlite3
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from components.contract import StoreKey, Unavailable
 from components.journal.records import read
-from components.state.changes import Deltas, Version, add
+from components.state.changes import Deltas, Version, add_all
 from components.state.sqlite.epoch import Expected, decode_record
 from components.state.sqlite.group import Group, encode
 from components.state.sqlite.statements import Statements
-from components.state.sqlite.versions import parse
+from components.state.sqlite.versions import look_up
 
 log = logging.getLogger("noded.components")
 
@@ -23,19 +22,23 @@ def journal_of(path: Path) -> Path:
     return Path(f"{path}.noded-journal")
 
 
-def recover(component: str, path: Path, connection: sqlite3.Connection, statements: Statements) -> int:
-    """Bring the journal into the file; return the last epoch that is in it.
+def last_epoch(connection: sqlite3.Connection, statements: Statements) -> int:
+    """Return the last epoch that is in the file, 0 before the first. Raises sqlite3.Error."""
+    row = connection.execute(statements.epoch).fetchone()
+    return int(row[0]) if row else 0
+
+
+def recover(component: str, path: Path, connection: sqlite3.Connection, statements: Statements) -> None:
+    """Bring the journal into the file.
 
     A key that another process has changed since keeps that change: it is the later one.
     Raises sqlite3.Error, and Unavailable for a journal that cannot be read.
     """
-    row = connection.execute(statements.epoch).fetchone()
-    epoch = int(row[0]) if row else 0
     journal = journal_of(path)
     try:
         found, payloads = read(journal.read_bytes()) if journal.exists() else (0, [])
-        if found != epoch + 1:
-            return epoch
+        if found != last_epoch(connection, statements) + 1:
+            return
         expected, group = _merge(payloads)
     except (OSError, msgspec.DecodeError) as error:
         raise Unavailable(
@@ -52,7 +55,6 @@ def recover(component: str, path: Path, connection: sqlite3.Connection, statemen
             connection.execute("ROLLBACK")
         raise
     log.warning("component %s: %d groups of writes brought in from %s", component, len(payloads), journal)
-    return found
 
 
 def _merge(payloads: list[bytes]) -> tuple[Expected, Group]:
@@ -63,17 +65,14 @@ def _merge(payloads: list[bytes]) -> tuple[Expected, Group]:
         based_on, holds, deltas = decode_record(payload)
         expected = based_on | expected
         changed.update(holds)
-        for owner, (keys, size_bytes) in deltas.items():
-            add(totals, owner, keys, size_bytes)
+        add_all(totals, deltas)
     return expected, Group(changed, totals, {})
 
 
 def _bring_in(
     component: str, connection: sqlite3.Connection, statements: Statements, expected: Expected, group: Group
 ) -> None:
-    asked = msgspec.json.encode(list(group.changed)).decode()
-    (text,) = connection.execute(statements.versions, (asked,)).fetchone()
-    found: Mapping[StoreKey, Version] = parse(text)
+    found = look_up(connection, statements, list(group.changed))
     known = {key: found.get(key) for key in group.changed}
     later = [key for key, version in known.items() if (None if version is None else version.etag) != expected[key]]
     for key in later:
@@ -81,4 +80,4 @@ def _bring_in(
     if later:
         log.warning("component %s: another process has changed %d items since the crash: kept", component, len(later))
     texts = encode(group, known)
-    connection.execute(statements.overwrite if len(texts) == len(("expected", "written")) else statements.apply, texts)
+    connection.execute(statements.changing(texts), texts)

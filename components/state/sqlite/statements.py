@@ -13,8 +13,10 @@ Source of the schema: components-contrib state/sqlite/sqlite_migrations.go.
 
 # ruff: noqa: S608 - the only names put in are table names, which settings.py limits to letters, digits and _
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+_OVERWRITE_TEXTS = 2
 CHANGED = "noded: another process changed the item"
 
 _VALUE_BYTES = """CASE WHEN s.is_binary
@@ -57,6 +59,10 @@ class Statements:
     def epoch(self) -> str:
         """The last epoch of the journal that is in the file; no row before the first."""
         return f"SELECT CAST(value AS INTEGER) FROM {self.metadata_table} WHERE key = 'noded-epoch'"
+
+    def changing(self, texts: Sequence[str]) -> str:
+        """What does a group of these texts."""
+        return self.overwrite if len(texts) == _OVERWRITE_TEXTS else self.apply
 
     @property
     def write_epoch(self) -> str:

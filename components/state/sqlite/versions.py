@@ -3,13 +3,15 @@
 Whoever decides groups has it: the writer's thread, or the loop while an epoch is open (`epoch.py`).
 """
 
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from components.contract import StoreKey
 from components.state.changes import Version
 from components.state.etags import Etags
+from components.state.sqlite.statements import Statements
 
 _VERSIONS = 16_384
 """Versions remembered, some 5 MB."""
@@ -31,6 +33,15 @@ class Versions(dict[StoreKey, Version | None]):
         self.update(changed)
         while len(self) > _VERSIONS:
             del self[next(iter(self))]
+
+
+def look_up(
+    connection: sqlite3.Connection, statements: Statements, keys: Sequence[StoreKey]
+) -> dict[StoreKey, Version]:
+    """Return the versions of those keys that hold something in the file. Raises sqlite3.Error."""
+    asked = msgspec.json.encode(keys).decode()
+    (text,) = connection.execute(statements.versions, (asked,)).fetchone()
+    return parse(text)
 
 
 def parse(text: str) -> dict[StoreKey, Version]:

@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import msgspec
 from msgspec import Struct
 
 from components.contract import Item, Ledger, StoreKey, Unavailable, owner_of, size_of
@@ -22,9 +21,10 @@ from components.state.sqlite.epoch import Epoch
 from components.state.sqlite.file import write_totals
 from components.state.sqlite.group import Group, Request, decide_group, encode
 from components.state.sqlite.recount import Recount
+from components.state.sqlite.recovery import last_epoch
 from components.state.sqlite.sharing import Sharing
 from components.state.sqlite.statements import CHANGED, Statements
-from components.state.sqlite.versions import Versions, parse
+from components.state.sqlite.versions import Versions, look_up, parse
 from components.state.sqlite.worker import Job, Worker
 
 log = logging.getLogger("noded.components")
@@ -32,7 +32,6 @@ log = logging.getLogger("noded.components")
 _ATTEMPTS = 5
 """How often a group is decided anew because another process changed its items."""
 _PURGE_SLICE = 500
-_OVERWRITE_TEXTS = 2
 _EPOCH_ROOM_BYTES = 64 << 20
 """What must be free on the disk for an epoch: what the journal has must find room in the file."""
 
@@ -80,7 +79,6 @@ class Writer:
     def __init__(self, file: OpenFile, worker: Worker, loop_side: LoopSide) -> None:
         self._connection = file.connection
         self._statements = file.statements
-        self._overwrite, self._apply_all = file.statements.overwrite, file.statements.apply
         self._name = file.name
         self._journaling = file.journaling
         self.worker = worker
@@ -125,7 +123,7 @@ class Writer:
         """Tell the versions of those keys that hold something."""
         answer: Mapping[StoreKey, Version] | Unavailable
         try:
-            answer = self._look_up(keys)
+            answer = look_up(self._connection, self._statements, keys)
         except sqlite3.Error as error:
             answer = self._tell_failing(error)
         self._loop_side.run_soon(partial(found, answer))
@@ -206,18 +204,13 @@ class Writer:
             unknown = versions.unknown(keys)
             if unknown:
                 versions.update(dict.fromkeys(unknown))
-                versions.update(self._look_up(unknown))
+                versions.update(look_up(self._connection, self._statements, unknown))
             group = decide_group(requests, versions, versions.next_etag, loop_side.ledger, loop_side.now())
             items = group.items()
             if self._apply(group):
                 return items
             self._forget()
         raise Unavailable(f"{self._name}: nothing was written: another process keeps changing these items")
-
-    def _look_up(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Version]:
-        asked = msgspec.json.encode(keys).decode()
-        (text,) = self._connection.execute(self._statements.versions, (asked,)).fetchone()
-        return parse(text)
 
     def _apply(self, group: Group) -> bool:
         """Do the group; False when another process had changed an item. On any failure all charges are given back."""
@@ -238,7 +231,7 @@ class Writer:
         return True
 
     def _execute(self, texts: Sequence[str]) -> None:
-        self._connection.execute(self._overwrite if len(texts) == _OVERWRITE_TEXTS else self._apply_all, texts)
+        self._connection.execute(self._statements.changing(texts), texts)
 
     def _begin_epoch(self) -> int | None:
         journaling = self._journaling
@@ -250,9 +243,8 @@ class Writer:
         journaling.journal.prepare()
         self._connection.execute("BEGIN IMMEDIATE")
         self.look_outside()
-        row = self._connection.execute(self._statements.epoch).fetchone()
         self._in_epoch = True
-        return (int(row[0]) if row else 0) + 1
+        return last_epoch(self._connection, self._statements) + 1
 
     def _end_epoch(self, epoch: Epoch) -> None:
         connection = self._connection
