@@ -152,6 +152,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Leave the pool; the answer is whole, or the request is sent again, or it fails."""
         self._pool.lost(self)
+        self._end(error)
+        self._reader.forget()
+
+    def _end(self, error: Exception | None) -> None:
+        """End an exchange that the end of the connection leaves open."""
         exchange, self.exchange = self.exchange, None
         if exchange is None or exchange.closed:
             return

@@ -255,6 +255,7 @@ class Http2Client(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Leave the pool; what is under way fails."""
         self._end(f"connection to the app broke: {error}" if error else "the app closed the connection")
+        self.codec.lose()
 
     def pause_writing(self) -> None:
         """The app takes requests slowly."""

@@ -7,6 +7,7 @@ interim responses, bodies that end with the connection, and the bounds. Source: 
 import re
 from collections.abc import Sequence
 from operator import itemgetter
+from typing import cast
 
 import httptools
 
@@ -146,14 +147,32 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> None:
         """Take bytes. Raises MalformedResponse; the reader is of no use after that."""
+        if self.head_complete:
+            self._parse(data)
+            return
+        left = MAX_HEAD_BYTES - self._head_bytes
+        self._head_bytes += len(data)
+        if len(data) <= left:
+            self._parse(data)
+            return
+        view = memoryview(data)
+        if not self._parse(view[:left]):
+            raise MalformedResponse(f"response head over {MAX_HEAD_BYTES} bytes")
+        self._parse(view[left:])
+
+    def _parse(self, data: bytes | memoryview) -> bool:
+        """Whether the head is complete with it."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             raise MalformedResponse(str(error.__context__ or error)) from error
-        if not self.head_complete:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                raise MalformedResponse(f"response head over {MAX_HEAD_BYTES} bytes")
+        return self.head_complete
+
+    def forget(self) -> None:
+        """Drop what was read, and the parser, which refers back: else they wait for the next look for garbage."""
+        self._parser = cast("httptools.HttpResponseParser", None)
+        self.headers = []
+        self._body = []
 
     def feed_eof(self) -> bool:
         """The peer closed. True: that completes the response; False: it broke off before the end."""

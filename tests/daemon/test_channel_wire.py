@@ -242,3 +242,23 @@ def test_connection_nominates_headers() -> None:
         b"x-b",
     }
     assert nominated([(b"a", b"b")]) == frozenset()
+
+
+def test_no_more_of_a_head_is_read_than_it_may_have() -> None:
+    """A read may hold a quarter of a megabyte, and each header of five bytes takes a hundred."""
+    line = b"a: b\r\n"
+    reader = ResponseReader()
+    reader.expect(b"GET")
+    with pytest.raises(MalformedResponse, match="head over"):
+        reader.feed(b"HTTP/1.1 200 OK\r\n" + line * MAX_HEAD_BYTES)
+    assert len(reader.headers) <= MAX_HEAD_BYTES // len(line)
+
+
+def test_a_short_head_may_come_with_more_body_than_a_head_may_have() -> None:
+    """The limit is the head's alone."""
+    body = bytes(3 * MAX_HEAD_BYTES)
+    reader = ResponseReader()
+    reader.expect(b"GET")
+    reader.feed(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+    assert reader.complete
+    assert reader.take_body() == body

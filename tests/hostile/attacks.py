@@ -99,7 +99,7 @@ def _garbage(protocol: str, kinds: Sequence[str]) -> Attack:
     behaviour = Behaviour(b"", peers=1, read_bytes=_READ_ALL, pause_seconds=0.01, bites=5)
     calls = (_call(bad_app_id(protocol, number)) for number, _ in enumerate(kinds))
     behaviours = tuple(replace(behaviour, says=call) for call in calls)
-    return Attack(f"app that answers garbage, {protocol}", behaviours, 32 << 20)
+    return Attack(f"app that answers garbage, {protocol}", behaviours, 12 << 20)
 
 
 _GETS_LARGE = b"".join(map(_get_large, range(500)))

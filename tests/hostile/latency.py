@@ -105,7 +105,7 @@ class Arena:
             request.write(_GET)
             request.flush()
             words = ("http1", self.daemon.http_socket(NEIGHBOUR), request.name, _VALUE, f"{seconds:g}")
-            probe = _beside_the_daemon(_AHEAD, "bench.probe", *map(str, words))
+            probe = _beside_the_daemon((), "bench.probe", *map(str, words))
             said = subprocess.run(probe, cwd=_CHECKOUT, check=True, capture_output=True, timeout=60, text=True).stdout
         found = json.loads(said)
         assert not found["failed"], "the neighbour was answered wrongly"
