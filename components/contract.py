@@ -164,12 +164,21 @@ class StateStore(Protocol):
         """Finish what was accepted, then let go of files and threads. Idempotent."""
 
 
+NOT_AT_HAND = Item(b"", "")
+"""What `StoreAtHand.get_now` gives for what must be waited for; compare by identity."""
+
+
 @runtime_checkable
 class StoreAtHand(Protocol):
-    """A StateStore that has its items in memory: it can do without waiting, hence without a coroutine, what is here."""
+    """A StateStore with items in memory, all or some: those are had without waiting, hence without a coroutine."""
 
     def get_now(self, key: StoreKey) -> Item | None:
-        """As StateStore.get; never raises."""
+        """As StateStore.get, or NOT_AT_HAND; never raises."""
+
+
+@runtime_checkable
+class StoreInMemory(Protocol):
+    """A StateStore that has all its items in memory, and nowhere else: they are changed without waiting."""
 
     def set_now(self, write: Write) -> None:
         """As StateStore.set."""

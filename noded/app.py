@@ -7,7 +7,7 @@ given the App of the connection and can reach nothing else.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from components.contract import PubSub, StateStore, StoreAtHand, StoreInGroups
+from components.contract import PubSub, StateStore, StoreAtHand, StoreInGroups, StoreInMemory
 from noded.channel_contract import AppChannel
 from noded.config.records import AppSpec
 from noded.known_lines import KnownLines
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class StateBinding:
     """A state store as one tenant sees it."""
 
-    __slots__ = ("at_hand", "in_groups", "name", "names", "store", "use", "version")
+    __slots__ = ("at_hand", "in_groups", "in_memory", "name", "names", "store", "use", "version")
 
     def __init__(
         self, name: str, store: StateStore, names: StateNames, version: str = "v1", usage: Usage | None = None
@@ -34,7 +34,9 @@ class StateBinding:
         self.name = name
         self.store = store
         self.at_hand = store if isinstance(store, StoreAtHand) else None
-        """The same store, where it need not be waited for."""
+        """The same store, where some items need not be waited for."""
+        self.in_memory = store if isinstance(store, StoreInMemory) else None
+        """The same store, where changes need not be waited for."""
         self.in_groups = store if isinstance(store, StoreInGroups) else None
         """The same store, where many wait together."""
         self.names = names

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from components.contract import (
+    NOT_AT_HAND,
     Capability,
     ComponentError,
     Delete,
@@ -110,9 +111,10 @@ async def get(app: App, store_name: str, raw_key: str) -> Item | None:
     binding = find_store(app, store_name)
     key = draw_key(binding, raw_key)
     use = binding.use
-    if binding.at_hand is not None:
+    item = NOT_AT_HAND if binding.at_hand is None else binding.at_hand.get_now(key)
+    if item is not NOT_AT_HAND:
         use.get.count += 1
-        return binding.at_hand.get_now(key)
+        return item
     since = use.time.now
     try:
         item = await binding.store.get(key)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from components.completion import Completion
-from components.contract import ComponentError, Delete, Item, StoreKey, Write
+from components.contract import NOT_AT_HAND, ComponentError, Delete, Item, StoreKey, Write
 from noded.api.state import (
     UNREADABLE_JSON,
     check_options,
@@ -93,11 +93,10 @@ def get_http(call: HttpCall) -> Reply | Running:
     store, raw_key = call.params
     binding = call.app.state.get(store) or find_store(call.app, store)
     key = draw_key(binding, raw_key)
-    at_hand = binding.at_hand
-    if at_hand is None:
+    item = NOT_AT_HAND if binding.at_hand is None else binding.at_hand.get_now(key)
+    if item is NOT_AT_HAND:
         return _get_later(binding, key, raw_key)
     binding.use.get.count += 1
-    item = at_hand.get_now(key)
     if item is None:
         return NO_CONTENT
     if item.expires_at is None:  # as `_told` does: a call less
@@ -144,9 +143,9 @@ def save_http(call: HttpCall) -> Reply | Later | Running:
         if binding.in_groups is not None:
             saving = binding.in_groups.set_later(write)
             return Later(saving, partial(_saved, binding, saving, use.time.now))
-        if binding.at_hand is None:
+        if binding.in_memory is None:
             return _save_all(binding, (write,))
-        binding.at_hand.set_now(write)
+        binding.in_memory.set_now(write)
     except ComponentError as error:
         use.failed("set", use.time.now)
         raise failure(STATE_SAVE, error, name=binding.name) from error

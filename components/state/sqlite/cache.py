@@ -2,15 +2,12 @@
 
 from collections import OrderedDict
 
-from components.contract import Item, StoreKey, size_of
+from components.contract import NOT_AT_HAND, Item, StoreKey, size_of
 
 _ENTRY_BYTES = 250
 """What an entry costs besides key and value: the dict's slot, the Item, the etag."""
 _LARGEST_PART = 64
 """An item over this part of the cache is not kept: it would push out too many others."""
-
-MISS = Item(b"", "")
-"""What `get` gives where nothing is known; compare by identity."""
 
 
 class Cache:
@@ -24,9 +21,9 @@ class Cache:
         self._items: OrderedDict[StoreKey, Item | None] = OrderedDict()
 
     def get(self, key: StoreKey) -> Item | None:
-        """Return the item, None if there is none, or MISS if that is not known. It may have expired."""
-        item = self._items.get(key, MISS)
-        if item is not MISS:
+        """Return the item, None if there is none, or NOT_AT_HAND if that is not known. It may have expired."""
+        item = self._items.get(key, NOT_AT_HAND)
+        if item is not NOT_AT_HAND:
             self._items.move_to_end(key)
         return item
 
@@ -43,8 +40,8 @@ class Cache:
 
     def forget(self, key: StoreKey) -> None:
         """Know nothing of a key any more."""
-        item = self._items.pop(key, MISS)
-        if item is not MISS:
+        item = self._items.pop(key, NOT_AT_HAND)
+        if item is not NOT_AT_HAND:
             self._bytes -= _cost(key, item)
 
     def clear(self) -> None:

@@ -8,11 +8,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from components.contract import Item, StoreKey, Surroundings, Timer, Unavailable
+from components.contract import NOT_AT_HAND, Item, StoreKey, Surroundings, Timer, Unavailable
 from components.journal.awake import Awake
 from components.journal.file import Journal
 from components.state.changes import Version, free, refund_growth
-from components.state.sqlite.cache import MISS
 from components.state.sqlite.epoch import Epoch, encode_record
 from components.state.sqlite.fair_queue import FairQueue
 from components.state.sqlite.group import Group, Request, decide_group
@@ -77,8 +76,8 @@ class Commits:
         yield from self._queue
 
     def item(self, key: StoreKey) -> Item | None:
-        """Return what a key holds where that is in the journal only, else MISS."""
-        return MISS if self._epoch is None else self._epoch.item(key)
+        """Return what a key holds where that is in the journal only, else NOT_AT_HAND."""
+        return NOT_AT_HAND if self._epoch is None else self._epoch.item(key)
 
     def tick(self) -> None:
         """Try again what failed. Once a second."""

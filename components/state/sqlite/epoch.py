@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
-from components.contract import Item, StoreKey
+from components.contract import NOT_AT_HAND, Item, StoreKey
 from components.state.changes import Deltas, Version, add_all
-from components.state.sqlite.cache import MISS
 from components.state.sqlite.group import Group, item_of
 
 _MOST_ITEMS = 2048
@@ -58,8 +57,8 @@ class Epoch(Struct):
         return [key for key in keys if key not in known]
 
     def item(self, key: StoreKey) -> Item | None:
-        """Return what a key holds, or MISS."""
-        return item_of(self.changed[key]) if key in self.changed else MISS
+        """Return what a key holds, or NOT_AT_HAND."""
+        return item_of(self.changed[key]) if key in self.changed else NOT_AT_HAND
 
     def group(self) -> Group:
         """Return all of it as one group."""

@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 
 from components.completion import Completion
 from components.contract import (
+    NOT_AT_HAND,
     Capability,
     Delete,
     InvalidRequest,
@@ -28,7 +29,7 @@ from components.contract import (
 )
 from components.fields import Field
 from components.journal.file import Journal
-from components.state.sqlite.cache import MISS, Cache
+from components.state.sqlite.cache import Cache
 from components.state.sqlite.commits import Commits
 from components.state.sqlite.file import OwnedFile, connect, open_database
 from components.state.sqlite.group import Answer, Request, Share
@@ -104,9 +105,17 @@ class SqliteStateStore:
 
     async def get(self, key: StoreKey) -> Item | None:
         """Return the live item."""
+        item = self.get_now(key)
+        if item is not NOT_AT_HAND:
+            return item
+        item = await self._read(key)
+        if item is None or item.expires_at is None or item.expires_at > self._now():
+            return item
+        return None
+
+    def get_now(self, key: StoreKey) -> Item | None:
+        """Return the live item, or NOT_AT_HAND where it must be read."""
         item = self._cache.get(key)
-        if item is MISS:
-            item = await self._read(key)
         if item is None or item.expires_at is None or item.expires_at > self._now():
             return item
         return None
@@ -114,7 +123,7 @@ class SqliteStateStore:
     async def get_many(self, keys: Sequence[StoreKey]) -> Sequence[Item | None]:
         """Return one answer per key; those not cached are read together."""
         found = [self._cache.get(key) for key in keys]
-        reads = [self._read(key) if item is MISS else None for key, item in zip(keys, found, strict=True)]
+        reads = [self._read(key) if item is NOT_AT_HAND else None for key, item in zip(keys, found, strict=True)]
         items = [item if read is None else await read for item, read in zip(found, reads, strict=True)]
         now = self._now()
         return [None if item and item.expires_at is not None and item.expires_at <= now else item for item in items]
@@ -249,7 +258,7 @@ class SqliteStateStore:
         if self._waiting_reads >= _READ_QUEUE:
             raise Unavailable(f"{self._name}: its queue of reads is full ({_READ_QUEUE}): try again")
         item = self._commits.item(key)
-        if item is not MISS:
+        if item is not NOT_AT_HAND:
             known: Completion[Item | None] = Completion()
             known.resolve(item)
             return known

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components.contract import InvalidRequest, Item, StateStore, StoreKey, Unavailable
+from components.contract import NOT_AT_HAND, InvalidRequest, Item, StateStore, StoreAtHand, StoreKey, Unavailable
 from components.state.changes import Version
-from components.state.sqlite.cache import MISS, Cache
+from components.state.sqlite.cache import Cache
 from components.state.sqlite.file import count as count_all
 from components.state.sqlite.file import open_database
 from components.state.sqlite.recount import Recount
@@ -81,6 +81,19 @@ def test_a_read_after_an_acknowledged_write_sees_it(rig: Rig, path: Path, cache:
 
     for start in range(0, 600, 100):
         assert all(rig.run_all([write_then_read(number) for number in range(start, start + 100)]))
+
+
+def test_what_was_read_or_written_lately_is_at_hand(rig: Rig, path: Path) -> None:
+    """Keys that hold nothing, and items, are had without waiting once they are known, and not before."""
+    closed_store(rig, path, {"app||old": b"1"})
+    store = opened(rig, path)
+    assert isinstance(store.inner, StoreAtHand)
+    for key in (StoreKey("app||old"), StoreKey("app||none")):
+        assert store.inner.get_now(key) is NOT_AT_HAND
+        read = store.get(key)
+        assert store.inner.get_now(key) == read
+    store.set("app||new", b"2")
+    assert store.inner.get_now(StoreKey("app||new")) == store.get("app||new")
 
 
 def test_nothing_uncommitted_is_read(rig: Rig, path: Path) -> None:
@@ -293,11 +306,11 @@ def test_the_cache_is_bounded_by_bytes() -> None:
         cache.put(StoreKey(f"app||{number}"), Item(b"x" * 1000, "etag"))
         cache.get(StoreKey("app||0"))
     assert 70 < len(cache) <= 100
-    assert cache.get(StoreKey("app||0")) is not MISS
-    assert cache.get(StoreKey("app||999")) is not MISS
-    assert cache.get(StoreKey("app||1")) is MISS
+    assert cache.get(StoreKey("app||0")) is not NOT_AT_HAND
+    assert cache.get(StoreKey("app||999")) is not NOT_AT_HAND
+    assert cache.get(StoreKey("app||1")) is NOT_AT_HAND
     cache.put(StoreKey("app||999"), Item(b"x" * 50_000, "etag"))
-    assert cache.get(StoreKey("app||999")) is MISS
+    assert cache.get(StoreKey("app||999")) is NOT_AT_HAND
 
 
 def test_a_store_that_is_not_inline_is_caught(rig: Rig) -> None:
