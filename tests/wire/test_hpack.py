@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import types
+from collections.abc import Callable
 
 import hpack as oracle
 import pytest
@@ -80,6 +81,22 @@ def test_huffman_decodes_what_it_encodes(text: bytes) -> None:
     assert coded == (oracle.huffman.HuffmanEncoder(*_oracle_table()).encode(text) if text else b"")
 
 
+@given(st.text("0123456789abcdef-{<~XZ^\xff\n", min_size=10, max_size=60), st.integers(0, 0xFFFF), st.integers(0, 16))
+def test_long_huffman_text_is_taken_or_refused_as_short_text_is(text: str, wrong: int, bits: int) -> None:
+    """Whatever the last two bytes of a text become, it is decoded, or refused, as another implementation does."""
+    coded = bytearray(huffman.encode(text.encode("latin-1")))
+    coded[-2] ^= wrong >> bits >> 8
+    coded[-1] ^= wrong >> bits & 0xFF
+    assert _decoded(huffman.decode, bytes(coded)) == _decoded(oracle.huffman_table.decode_huffman, bytes(coded))
+
+
+def _decoded(decode: Callable[[bytes], bytes], coded: bytes) -> bytes | None:
+    try:
+        return decode(coded)
+    except (huffman.HuffmanError, oracle.HPACKDecodingError):
+        return None
+
+
 def _oracle_table() -> tuple[list[int], list[int]]:
     from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH  # noqa: PLC0415 - only here
 
@@ -100,10 +117,11 @@ def test_huffman_steps_are_worked_out_once() -> None:
             walks.append(event)
 
     sys.setprofile(count)
-    fresh.decode(huffman.encode(b"0" * 8000 + b"1" * 8))
+    fresh.decode(huffman.encode(b"\xff" + b"0" * 8000 + b"1" * 8))
     first = len(walks)
-    fresh.decode(huffman.encode(b"0" * 8000 + b"2" * 8))
+    fresh.decode(huffman.encode(b"\xff" + b"0" * 8000 + b"2" * 8))
     sys.setprofile(None)
+    assert first
     assert first < 100
     assert len(walks) - first < 10
 
@@ -114,6 +132,7 @@ MALFORMED_TEXTS = {
     "padding of zeros": b"\x00",
     "EOS followed by text": b"\xff\xff\xff\xfc\x00",
 }
+MALFORMED_TEXTS |= {f"{name}, after text": huffman.encode(b"8" * 20) + text for name, text in MALFORMED_TEXTS.items()}
 
 
 @pytest.mark.parametrize("text", MALFORMED_TEXTS.values(), ids=MALFORMED_TEXTS.keys())
