@@ -10,7 +10,7 @@ Source: RFC 9113, section 8.2 (fields), 8.3 (pseudo-fields), 8.5 (CONNECT), 8.1.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -78,13 +78,17 @@ _is_status = re.compile(rb"[1-9][0-9][0-9]").fullmatch
 _is_length = re.compile(rb"[0-9]{1,18}").fullmatch
 
 
-Kinship = tuple[Header | bytes, ...]
-"""What many blocks have in common: their fields in order, of those that are CHANGING only the names."""
-
 TakeWhole = Callable[["HeaderBlock", int, bytes, int, int], None]
 """Given the header block, the stream id, what was read, and where in it the request's body begins and ends, takes a
 request whose stream is not opened yet: answers by `send_whole`, or opens the stream by `open_received`, before it
 returns. It serves every block of the same kinship."""
+
+
+class Kinship(Struct):
+    """Many blocks of a connection that have `in_common` what can be: one object for all of them."""
+
+    take: TakeWhole | None = None
+    """What takes the next one that comes whole."""
 
 
 class HeaderBlock(Struct):
@@ -170,8 +174,6 @@ def block_of(headers: tuple[Header, ...], shape: bytes) -> HeaderBlock:
     """Judge a block by the classes of its fields."""
     kind = _judge_short(shape) if len(shape) <= _LONGEST_REMEMBERED else _judge(shape)
     block = HeaderBlock(headers, kind)
-    if CHANGING in shape:
-        block.kinship = _kinship(headers, shape)
     if CONTENT_LENGTH in shape and kind != MALFORMED:
         lengths = {int(value) for name, value in headers if name == b"content-length"} or {0}
         block.kind = kind if len(lengths) == 1 else MALFORMED
@@ -179,10 +181,6 @@ def block_of(headers: tuple[Header, ...], shape: bytes) -> HeaderBlock:
     return block
 
 
-def _kinship(headers: tuple[Header, ...], shape: bytes) -> Kinship:
-    known: list[Header | bytes] = list(headers)
-    position = shape.find(CHANGING)
-    while position >= 0:
-        known[position] = headers[position][0]
-        position = shape.find(CHANGING, position + 1)
-    return tuple(known)
+def in_common(fields: Sequence[Field]) -> tuple[Header | bytes, ...]:
+    """What blocks like one of these have in common: the fields in order, of those that are CHANGING only the names."""
+    return tuple([header[0] if kind == CHANGING else header for header, kind, _ in fields])

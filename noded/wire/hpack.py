@@ -1,7 +1,8 @@
 """HPACK: a decoder with a dynamic table for each connection, and an encoder that keeps no state. No IO.
 
-A block that leaves the dynamic table alone is remembered by its bytes until the table changes. A block that grows it
-is decoded field by field, and its known fields are references to what was classified before.
+A block that leaves the dynamic table alone is remembered by its bytes until the table changes; one with fields that
+change with every request by what it begins with (`hpack_kin`). Any other is decoded field by field, and its known
+fields are references to what was classified before.
 
 Source: RFC 7541.
 """
@@ -11,7 +12,8 @@ from typing import Final
 
 from noded.calls import Header
 from noded.wire import huffman
-from noded.wire.fields import TOO_LARGE, Field, HeaderBlock, block_of, field_of
+from noded.wire.fields import CHANGING, TOO_LARGE, Field, HeaderBlock, Kinship, block_of, field_of, in_common
+from noded.wire.hpack_kin import INDICES, TURNED, Stem, Stems
 
 TABLE_BYTES: Final = 4096
 """Size of the dynamic table we offer: the protocol's default, so no SETTINGS has to be waited for."""
@@ -19,6 +21,8 @@ EMPTY_TABLE: Final = b"\x20"
 """A dynamic table size update to nothing: what our blocks begin with once after the peer shrank its table."""
 
 _REMEMBERED_BLOCKS: Final = 64
+_KINSHIPS: Final = 64
+"""Kinds of blocks with CHANGING fields known on a connection; beyond, all are forgotten and learnt anew."""
 _LONGEST_REMEMBERED_BYTES: Final = 2048
 _MOST_FIELDS: Final = 500
 """Of a block, whatever the limit of its size: a field costs a microsecond, and nobody is served meanwhile. Envoy takes
@@ -111,14 +115,27 @@ class HpackError(ValueError):
 class Decoder:
     """The receiving side of one connection's header compression."""
 
-    __slots__ = ("_blocks", "_capacity", "_entries", "_max_list_bytes", "_used", "known")
+    __slots__ = (
+        "_added",
+        "_blocks",
+        "_capacity",
+        "_entries",
+        "_kinships",
+        "_max_list_bytes",
+        "_stems",
+        "_used",
+        "known",
+    )
 
     def __init__(self, max_list_bytes: int) -> None:
         self._max_list_bytes = max_list_bytes
         self._capacity = TABLE_BYTES
         self._used = 0
         self._entries: list[Field] = []  # the newest last, so index 62 is [-1]
+        self._added = 0  # entries, ever
         self._blocks: dict[bytes, HeaderBlock] = {}
+        self._kinships: dict[tuple[Header | bytes, ...], Kinship] = {}
+        self._stems = Stems()
         self.known = self._blocks.get
         """What a block stands for that was decoded before and means the same still, or None."""
 
@@ -131,15 +148,48 @@ class Decoder:
         known = self._blocks.get(raw)
         if known is not None:
             return known
+        stems, added = self._stems, self._added
+        stem = stems.find(raw[: stems.length].translate(TURNED[added % INDICES]))
         try:
+            if (
+                stem is not None
+                and stem.oldest >= added - INDICES
+                and stem.oldest >= added - len(self._entries)
+                and len(raw) <= _COUNTED_BYTES
+            ):
+                return self._decode_kin(stem, raw)
             return self._decode(raw)
         except IndexError:
             raise HpackError("header block ends early or refers to no entry") from None
         except huffman.HuffmanError as error:
             raise HpackError(str(error)) from error
 
+    def _decode_kin(self, stem: Stem, raw: bytes) -> HeaderBlock:
+        """Decode what follows a stem; what the whole block is was judged when its like came first."""
+        tail: list[Field] = []
+        _, grown = self._take_fields(raw, self._stems.length, len(raw), tail)
+        if grown and self._blocks:
+            self._blocks.clear()
+        kin, headers, size = stem.kin, stem.headers, stem.size
+        for header, kind, field_bytes in tail:
+            following = kin.following.get(header[0] if kind == CHANGING else header)
+            if following is None:
+                break
+            kin = following
+            headers += (header,)
+            size += field_bytes
+        else:
+            like = kin.block
+            if like is not None and size <= self._max_list_bytes:
+                return HeaderBlock(headers, like.kind, like.content_length, None, None, like.kinship)
+        block = self._block_of([*stem.fields, *tail])
+        if block.kinship is not None:
+            self._stems.follow(stem, tail, block)
+        return block
+
     def _decode(self, raw: bytes) -> HeaderBlock:
         fields: list[Field] = []
+        added = self._added
         position, end = 0, len(raw)
         if raw[:1] < b"\x40":
             position = self._size_updates(raw)
@@ -155,6 +205,8 @@ class Decoder:
                 self._blocks.clear()
         elif end <= _LONGEST_REMEMBERED_BYTES and block.kinship is None:
             self._remember(raw, block)
+        if block.kinship is not None and end <= _COUNTED_BYTES:
+            self._stems.learn(raw, fields, added, block)
         return block
 
     def _take_fields(self, raw: bytes, position: int, stop: int, fields: list[Field]) -> tuple[int, bool]:
@@ -183,7 +235,20 @@ class Decoder:
         if not fields:
             return block_of((), b"")
         headers, kinds, sizes = zip(*fields, strict=True)
-        return block_of(headers, bytes(kinds)) if sum(sizes) <= self._max_list_bytes else HeaderBlock((), TOO_LARGE)
+        if sum(sizes) > self._max_list_bytes:
+            return HeaderBlock((), TOO_LARGE)
+        block = block_of(headers, bytes(kinds))
+        if CHANGING in kinds:
+            block.kinship = self._kinship(in_common(fields))
+        return block
+
+    def _kinship(self, common: tuple[Header | bytes, ...]) -> Kinship:
+        kinship = self._kinships.get(common)
+        if kinship is None:
+            if len(self._kinships) >= _KINSHIPS:
+                self._kinships.clear()
+            kinship = self._kinships[common] = Kinship()
+        return kinship
 
     def _remember(self, raw: bytes, block: HeaderBlock) -> None:
         if len(self._blocks) >= _REMEMBERED_BLOCKS:
@@ -218,6 +283,7 @@ class Decoder:
         field = field_of(name, value)
         if first >= 0x40:
             self._entries.append(field)
+            self._added += 1
             self._used += field[2]
             if self._used > self._capacity:
                 self._evict()

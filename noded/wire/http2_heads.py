@@ -5,7 +5,7 @@ Source: RFC 9113, sections 4.3, 5.1.1, 5.1.2, 6.2, 6.10 and 8.1.
 
 from typing import Final
 
-from noded.wire.fields import INTERIM_RESPONSE, REQUEST, RESPONSE, TOO_LARGE, TRAILERS, HeaderBlock, Kinship, TakeWhole
+from noded.wire.fields import INTERIM_RESPONSE, REQUEST, RESPONSE, TOO_LARGE, TRAILERS, HeaderBlock, TakeWhole
 from noded.wire.hpack import Decoder, encode_block
 from noded.wire.http2_data import DataReceiver
 from noded.wire.http2_frames import (
@@ -26,8 +26,6 @@ from noded.wire.http2_output import Http2Events
 from noded.wire.http2_streams import Stream
 
 _TOO_LARGE_ANSWER: Final = encode_block(((b":status", b"431"), (b"content-length", b"0")))
-_KINSHIPS: Final = 64
-"""Kinds of header blocks known on a connection; beyond, all are forgotten and learnt anew."""
 _GAPS: Final = 16
 """Runs of skipped ids remembered; the latest are enough to name the fault."""
 
@@ -42,7 +40,6 @@ class HeadReceiver(DataReceiver):
         "_block_stream_id",
         "_decoder",
         "_gaps",
-        "_kin",
         "_largest_whole",
         "_longest_block",
     )
@@ -51,7 +48,6 @@ class HeadReceiver(DataReceiver):
         super().__init__(events, client=client, limits=limits)
         self._decoder = Decoder(limits.max_header_list_bytes)
         self._gaps: list[tuple[int, int]] = []  # ids the peer left out, first and last
-        self._kin: dict[Kinship, TakeWhole] = {}
         self._block = bytearray()  # a header block waiting for CONTINUATION
         self._block_stream_id = 0
         self._block_ends_stream = 0
@@ -126,7 +122,7 @@ class HeadReceiver(DataReceiver):
         block = self._decoder.known(raw)
         if block is None:
             block = self._decoder.decode(raw)
-            take = None if block.kinship is None else self._kin.get(block.kinship)
+            take = None if block.kinship is None else block.kinship.take
         else:
             take = block.take
         if take is not None:
@@ -135,18 +131,12 @@ class HeadReceiver(DataReceiver):
                 return end
         self._receive_block(stream_id, block, 0)
         if block.take is not None and block.kinship is not None:
-            self._know_kin(block.kinship, block.take)
+            block.kinship.take = block.take
         return stop
 
     def _forget_heads(self) -> None:
         """Forget what takes requests like those before; what was learnt of heads goes with it."""
-        self._kin.clear()
         self._decoder = Decoder(self._limits.max_header_list_bytes)
-
-    def _know_kin(self, kinship: Kinship, take: TakeWhole) -> None:
-        if len(self._kin) >= _KINSHIPS:
-            self._kin.clear()
-        self._kin[kinship] = take
 
     def _take_whole(self, take: TakeWhole, block: HeaderBlock, stream_id: int, data: bytes, position: int) -> int:
         """Give where the DATA frame at `position` ends, having taken it; 0: something stands against it."""

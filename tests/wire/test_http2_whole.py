@@ -197,4 +197,4 @@ def test_kinds_of_heads_are_forgotten_beyond_a_bound() -> None:
         connection.feed(traced(3 + 4 * number, 8, b"%d" % number, encoder))
         connection.feed(traced(5 + 4 * number, 8, b"%d" % number, encoder))
     assert (len(learner.blocks) + len(learner.taker.taken), connection.closed) == (401, False)
-    assert len(connection._kin) <= 64
+    assert len(connection._decoder._kinships) <= 64
