@@ -58,6 +58,19 @@ class Tenants(RuleBasedStateMachine):
             assert done == (DONE if who == whose else REFUSED)
             self.here.alone[who].stores[store].update({key: value} if who == whose else {})
 
+    @rule(pair=st.tuples(tenants, tenants), by=protocols, store=stores, key=st.sampled_from(KEYS))
+    def delete_by_etag(self, pair: tuple[Tenant, Tenant], by: str, store: str, key: str) -> None:
+        """Another's version of an item of that name takes nobody's item away; one's own takes one's own."""
+        who, whose = pair
+        if not may_use(who, store) or not may_use(whose, store) or (by == "http" and not in_path(key)):
+            return
+        _, etag = self.here.client(whose, "grpc").get(store, key)
+        if etag:
+            done = self.here.client(who, by).delete(store, key, etag)
+            assert done == (DONE if who == whose else REFUSED)
+            if who == whose:
+                del self.here.alone[who].stores[store][key]
+
     @rule(who=tenants, by=protocols, store=stores, key=keys)
     def delete(self, who: Tenant, by: str, store: str, key: str) -> None:
         if by == "http" and not in_path(key):
@@ -105,6 +118,14 @@ class Tenants(RuleBasedStateMachine):
         for tenant in TENANTS:
             self.here.alone[tenant].events.update((route, number) for route in listens(tenant, who, topic))
         assert self.here.client(who, by).publish(topic, {"event": number}) == DONE
+
+    @rule(who=tenants, by=protocols, topic=st.sampled_from(TOPICS), count=st.integers(1, 3))
+    def publish_many(self, who: Tenant, by: str, topic: str, count: int) -> None:
+        numbers = [next(self.here.numbers) for _ in range(count)]
+        for tenant in TENANTS:
+            routes = listens(tenant, who, topic)
+            self.here.alone[tenant].events.update((route, number) for route in routes for number in numbers)
+        assert self.here.client(who, by).publish_many(topic, [{"event": number} for number in numbers]) == DONE
 
     @rule(who=tenants, by=protocols, app_id=st.sampled_from(["a", "A", "team", "b", "a*", "%25"]))
     def invoke(self, who: Tenant, by: str, app_id: str) -> None:

@@ -40,8 +40,9 @@ class HttpTenant:
             "POST", f"state/{store}", [{"key": key, "value": value, **more} for key, value in values.items()]
         )
 
-    def delete(self, store: str, key: str) -> str:
-        return self._done("DELETE", f"state/{store}/{quote(key, safe='')}")
+    def delete(self, store: str, key: str, etag: str | None = None) -> str:
+        headers = None if etag is None else {"if-match": etag}
+        return self._done("DELETE", f"state/{store}/{quote(key, safe='')}", headers=headers)
 
     def transact(self, store: str, operations: Sequence[tuple[str, object]]) -> str:
         listed = [
@@ -68,6 +69,13 @@ class HttpTenant:
     def publish(self, topic: str, event: object) -> str:
         path = f"publish/pubsub/{quote(topic, safe='')}"
         return self._done("POST", path, event, {"content-type": "application/json"})
+
+    def publish_many(self, topic: str, events: Sequence[object]) -> str:
+        entries = [
+            {"entryId": str(number), "event": event, "contentType": "application/json"}
+            for number, event in enumerate(events)
+        ]
+        return self._done("POST", f"publish/bulk/pubsub/{quote(topic, safe='')}", entries)
 
     def invoke(self, app: str) -> str:
         answer = self._client("GET", f"/v1.0/invoke/{app}/method/who")
@@ -104,8 +112,11 @@ class GrpcTenant:
                 state.etag.value = etag
         return self._done("SaveState", request)
 
-    def delete(self, store: str, key: str) -> str:
-        return self._done("DeleteState", state_pb2.DeleteStateRequest(store_name=store, key=key))
+    def delete(self, store: str, key: str, etag: str | None = None) -> str:
+        request = state_pb2.DeleteStateRequest(store_name=store, key=key)
+        if etag is not None:
+            request.etag.value = etag
+        return self._done("DeleteState", request)
 
     def delete_many(self, store: str, keys: Sequence[str]) -> str:
         request = state_pb2.DeleteBulkStateRequest(store_name=store)
@@ -141,6 +152,14 @@ class GrpcTenant:
             pubsub_name="pubsub", topic=topic, data=data, data_content_type="application/json"
         )
         return self._done("PublishEvent", request)
+
+    def publish_many(self, topic: str, events: Sequence[object]) -> str:
+        request = pubsub_pb2.BulkPublishRequest(pubsub_name="pubsub", topic=topic)
+        for number, event in enumerate(events):
+            data = json.dumps(event).encode()
+            request.entries.add(entry_id=str(number), event=data, content_type="application/json")
+        found = self._ask("BulkPublishEvent", request, pubsub_pb2.BulkPublishResponse)
+        return REFUSED if found is None or found.failedEntries else DONE
 
     def invoke(self, app: str) -> str:
         request = invoke_pb2.InvokeServiceRequest(id=app)
