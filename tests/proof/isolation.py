@@ -16,12 +16,12 @@ from tests.proof.isolation_names import (
     KEYS,
     REFUSED_KEYS,
     STORES,
-    SUBSCRIBED,
     TENANTS,
     TOPICS,
     Tenant,
     listens,
     may_use,
+    topics_of,
 )
 from tests.proof.isolation_tenant import DONE, REFUSED, GrpcTenant, in_path
 from tests.proof.isolation_world import PROTOCOLS, World, world
@@ -150,8 +150,7 @@ class Tenants(RuleBasedStateMachine):
         own = [f"own state.{'sqlite' if who[0] == 'team' else 'in-memory'}"] if may_use(who, "own") else []
         assert app_id == who[1]
         assert components == ["memory state.in-memory", *own, "pubsub pubsub.in-memory", "statestore state.sqlite"]
-        declared = ["T"] if who == ("team", "a") else []
-        assert topics == sorted([*SUBSCRIBED[who], *declared])
+        assert topics == topics_of(who)
         fixed = {"daprRuntimeVersion": RUNTIME_VERSION, "nodedNamespace": who[0]}
         assert extended == {**fixed, **self.here.alone[who].notes}
 

@@ -52,6 +52,14 @@ SUBSCRIBED: Final[dict[Tenant, tuple[str, ...]]] = {
     ("team", "team"): ("*",),
     ("team-a", "a"): ("t", "||t", "||team||t", "日本"),
 }
+STREAMED: Final[dict[Tenant, str]] = {
+    ("default", "a"): "T",
+    ("default", "team"): "||team||t",
+    ("team", "a"): "||t",
+    ("team", "team"): "t*",
+    ("team-a", "a"): "*",
+}
+"""Subscribed to by a stream of gRPC."""
 
 
 def _sqlite(name: str, namespace: str | None) -> dict[str, object]:
@@ -87,7 +95,17 @@ def listens(tenant: Tenant, publisher: Tenant, topic: str) -> list[str]:
     routes = [
         f"/{number}" for number, subscribed in enumerate(SUBSCRIBED[tenant]) if _matches(tenant[0], subscribed, topic)
     ]
+    streamed = STREAMED.get(tenant)
+    if streamed is not None and _matches(tenant[0], streamed, topic):
+        routes.append("stream")
     return [*routes, "/declared"] if tenant == ("team", "a") and topic == "T" else routes
+
+
+def topics_of(tenant: Tenant) -> list[str]:
+    """All that a tenant subscribes to, in order."""
+    declared = ["T"] if tenant == ("team", "a") else []
+    streamed = [STREAMED[tenant]] if tenant in STREAMED else []
+    return sorted([*SUBSCRIBED[tenant], *declared, *streamed])
 
 
 def _matches(namespace: str, subscribed: str, topic: str) -> bool:

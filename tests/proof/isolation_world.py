@@ -12,7 +12,18 @@ from itertools import count
 
 from tests.daemon.server_clients import RecordingApp, app, eventually, recording_app, resources
 from tests.daemon_process import Daemon, running_daemon
-from tests.proof.isolation_names import COMPONENTS, KEYS, STORES, SUBSCRIBED, TENANTS, Tenant, may_use
+from tests.proof.isolation_names import (
+    COMPONENTS,
+    KEYS,
+    STORES,
+    STREAMED,
+    SUBSCRIBED,
+    TENANTS,
+    Tenant,
+    may_use,
+    topics_of,
+)
+from tests.proof.isolation_stream import stream
 from tests.proof.isolation_tenant import DONE, GrpcTenant, HttpTenant
 from tests.proof.node import used_stored
 
@@ -37,6 +48,8 @@ class World:
     daemon: Daemon
     apps: dict[Tenant, RecordingApp]
     clients: dict[tuple[Tenant, str], HttpTenant | GrpcTenant]
+    streams: dict[Tenant, list[int]]
+    """The numbers of the events that each one's stream was given."""
     alone: dict[Tenant, Alone] = field(default_factory=lambda: {tenant: Alone() for tenant in TENANTS})
     numbers: Iterator[int] = field(default_factory=count)
 
@@ -47,7 +60,8 @@ class World:
         """What a tenant's app was sent, by route and event."""
         received = tuple(self.apps[tenant].received)
         events = [(path, json.loads(body)["data"]) for method, path, _, body in received if method == "POST"]
-        return Counter((path, data["event"]) for path, data in events)
+        streamed = (("stream", number) for number in tuple(self.streams.get(tenant, ())))
+        return Counter([*((path, data["event"]) for path, data in events), *streamed])
 
     def check_stored(self, tenant: Tenant) -> None:
         """Everything under any name, by both protocols, and what it is counted for."""
@@ -78,6 +92,7 @@ class World:
                 self.alone[tenant].stores[store].clear()
             self.alone[tenant].events.clear()
             self.apps[tenant].received.clear()
+            self.streams.get(tenant, []).clear()
 
 
 def _daprd_owner(tenant: Tenant) -> str:
@@ -116,6 +131,8 @@ def world() -> Iterator[World]:
             eventually(lambda tenant=tenant: daemon.grpc_socket(tenant[1], tenant[0]).exists())  # type: ignore[misc]
             made[tenant, "http"] = stack.enter_context(closing(HttpTenant(daemon, tenant)))
             made[tenant, "grpc"] = stack.enter_context(closing(GrpcTenant(daemon, tenant)))
-            wanted = sorted([*SUBSCRIBED[tenant], *(["T"] if tenant == ("team", "a") else [])])
+        streams = {tenant: stack.enter_context(stream(daemon, tenant, topic)) for tenant, topic in STREAMED.items()}
+        for tenant in TENANTS:
+            wanted = topics_of(tenant)
             eventually(lambda tenant=tenant: made[tenant, "http"].metadata()[3], lambda told, due=wanted: told == due)  # type: ignore[misc]
-        yield World(daemon, apps, made)
+        yield World(daemon, apps, made, streams)
