@@ -6,7 +6,7 @@ Source: daprd 1.18 pkg/api/http/server.go, useAPILogging; pkg/api/grpc/server.go
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -100,7 +100,8 @@ def _logged_unary(path: bytes, handle: UnaryHandler) -> UnaryHandler:
     async def unary(call: GrpcCall, request: Any) -> "Message":
         began = time.perf_counter()
         try:
-            reply = await handle(call, request)
+            answer = handle(call, request)
+            reply = await answer if isinstance(answer, Coroutine) else answer
         except Exception as error:
             _log_call(call, path, _code(error), began)
             raise

@@ -10,7 +10,8 @@ from noded.calls import GrpcCall, GrpcStream, Header
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-UnaryHandler = Callable[[GrpcCall, Any], Coroutine[Any, Any, "Message"]]
+UnaryHandler = Callable[[GrpcCall, Any], "Message | Coroutine[Any, Any, Message]"]
+"""Gives the answer, or a coroutine where it may have to be waited for."""
 StreamHandler = Callable[[GrpcCall, GrpcStream], Coroutine[Any, Any, None]]
 TellCall = Callable[[App, bytes, Sequence[Header], int, float], None]
 """Takes what the log says of a call that ended: whose, its path, metadata, status, and seconds it took."""

@@ -21,7 +21,7 @@ from noded.grpc_table import GrpcMethod, TellCall
 from noded.lanes import NotInline
 from noded.server_http2 import Http2Wire
 from noded.status import status_details
-from noded.wire.fields import HeaderBlock, TakeWhole
+from noded.wire.fields import HeaderBlock
 from noded.wire.grpc import (
     OK_TRAILERS,
     RESPONSE_HEAD,
@@ -95,20 +95,11 @@ class KnownCall:
         self._decode = method.request.FromString
         self._unary = method.unary
 
-    @property
-    def taker(self) -> TakeWhole:
-        """What takes such calls."""
-        return self._take_timed if self._timeout_at else self._take
-
-    def _take_timed(self, block: HeaderBlock, stream_id: int, data: bytes, start: int, stop: int) -> None:
-        value = block.headers[self._timeout_at][1]
-        if is_timeout(value):
-            self._take(block, stream_id, data, start, stop)
-        else:
-            self._open(block, stream_id).fail(malformed_timeout(value))
-
-    def _take(self, block: HeaderBlock, stream_id: int, data: bytes, start: int, stop: int) -> None:
+    def take(self, block: HeaderBlock, stream_id: int, data: bytes, start: int, stop: int) -> None:
         """Take a call whose body is `data[start:stop]` (`noded.wire.fields.TakeWhole`)."""
+        if self._timeout_at and not is_timeout(value := block.headers[self._timeout_at][1]):
+            self._open(block, stream_id).fail(malformed_timeout(value))
+            return
         app = self._app
         size = stop - start - 5
         if size < 0 or unpack_prefix(data, start) != (0, size) or size > app.max_body_bytes:
@@ -116,26 +107,18 @@ class KnownCall:
             return
         tenant = app.tenant
         method = self._method
-        if method.limited:
-            refusal = tenant.gate.admit(self._turns.now, size)
-            if refusal is not None:
-                self._open(block, stream_id).refuse(refusal)
-                return
+        if method.limited and (refusal := tenant.gate.admit(self._turns.now, size)) is not None:
+            self._open(block, stream_id).refuse(refusal)
+            return
         call = GrpcCall(app, block.headers[self._metadata_at :], None)
         try:
-            request = self._decode(data[start + 5 : stop])
-            running = self._unary(call, request)
-            waits_for = running.send(None)
-        except StopIteration as end:
-            reply = end.value
-        except DecodeError as error:
-            self._open(block, stream_id, size, call).fail(unreadable(error))
-            return
+            made = self._unary(call, self._decode(data[start + 5 : stop]))
+            reply = made if isinstance(made, Message) else self._step(made, block, stream_id, size, call)
         except Exception as error:  # noqa: BLE001 - a call's failure is its own
-            self._open(block, stream_id, size, call).fail(as_api_error(tenant, error))
+            failed = unreadable(error) if isinstance(error, DecodeError) else as_api_error(tenant, error)
+            self._open(block, stream_id, size, call).fail(failed)
             return
-        else:
-            self._open(block, stream_id, size, call).wait(running, waits_for)
+        if reply is None:
             return
         payload = reply.SerializeToString()
         sent = len(payload)
@@ -149,6 +132,18 @@ class KnownCall:
         if method.limited:
             tenant.gate.release(self._turns.now, sent)
         tenant.usage.served(method.index, 0, size, sent)
+
+    def _step(
+        self, running: Coroutine[Any, Any, Message], block: HeaderBlock, stream_id: int, size: int, call: GrpcCall
+    ) -> Message | None:
+        """Give what a handler answers without waiting; None: the call has a stream, and is answered there."""
+        try:
+            waits_for = running.send(None)
+        except StopIteration as end:
+            answer: Message = end.value
+            return answer
+        self._open(block, stream_id, size, call).wait(running, waits_for)
+        return None
 
     def _open(self, block: HeaderBlock, stream_id: int, size: int = -1, call: GrpcCall | None = None) -> "UnaryCall":
         """Give the call a stream, for it is not answered in place; `size` as of an admitted request."""
@@ -252,8 +247,16 @@ class UnaryCall:
         except DecodeError as error:
             self.fail(unreadable(error))
             return
-        self._call = GrpcCall(app, self._head.metadata, None)
-        self._step(method.unary(self._call, request))
+        call = self._call = GrpcCall(app, self._head.metadata, None)
+        try:
+            answer = method.unary(call, request)
+        except Exception as error:  # noqa: BLE001 - a call's failure is its own
+            self.fail(as_api_error(app.tenant, error))
+            return
+        if isinstance(answer, Message):
+            self.answer(answer)
+        else:
+            self._step(answer)
 
     def _step(self, running: Coroutine[Any, Any, Message]) -> None:
         try:

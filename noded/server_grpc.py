@@ -75,7 +75,7 @@ class GrpcDispatcher:
         method = head.method
         if method is not None and method.unary is not None and head.refused is None:
             if head.encoding == IDENTITY and (repeated or block.kinship is not None):
-                block.take = KnownCall(self, wire, head, method, block).taker
+                block.take = KnownCall(self, wire, head, method, block).take
             return UnaryCall(self, wire, stream_id, head, method)
         return self._open_other(wire, stream_id, head)
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import msgspec
 
 from components.contract import (
-    NOT_AT_HAND,
     Capability,
     ComponentError,
     Delete,
@@ -106,15 +105,9 @@ def check_options(concurrency: str, consistency: str) -> None:
         raise ComponentError(f"unrecognized consistency model '{consistency}'")
 
 
-async def get(app: App, store_name: str, raw_key: str) -> Item | None:
-    """Read one item."""
-    binding = find_store(app, store_name)
-    key = draw_key(binding, raw_key)
+async def get(binding: StateBinding, key: StoreKey, raw_key: str) -> Item | None:
+    """Read one item that is not at hand."""
     use = binding.use
-    item = NOT_AT_HAND if binding.at_hand is None else binding.at_hand.get_now(key)
-    if item is not NOT_AT_HAND:
-        use.get.count += 1
-        return item
     since = use.time.now
     try:
         item = await binding.store.get(key)

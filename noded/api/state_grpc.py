@@ -1,9 +1,12 @@
 """State over gRPC. Source: dapr-api.md 2.2; `contentType: application/json` in an item's metadata makes it JSON."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 import msgspec
 from google.protobuf.empty_pb2 import Empty
 
-from components.contract import ComponentError, Delete, StoreKey, Write
+from components.contract import NOT_AT_HAND, ComponentError, Delete, Item, StoreKey, Write
 from noded.api.state import (
     UNREADABLE_JSON,
     delete,
@@ -29,9 +32,25 @@ _FIRST_WRITE = common_pb2.StateOptions.CONCURRENCY_FIRST_WRITE
 _EMPTY = Empty()
 
 
-async def get_grpc(call: GrpcCall, request: state_pb2.GetStateRequest) -> state_pb2.GetStateResponse:
+def get_grpc(
+    call: GrpcCall, request: state_pb2.GetStateRequest
+) -> state_pb2.GetStateResponse | Coroutine[Any, Any, state_pb2.GetStateResponse]:
     """GetState: a missing key is an empty answer."""
-    item = await get(call.app, request.store_name, request.key)
+    raw_key = request.key
+    binding = call.app.state.get(store := request.store_name) or find_store(call.app, store)
+    key = draw_key(binding, raw_key)
+    item = NOT_AT_HAND if binding.at_hand is None else binding.at_hand.get_now(key)
+    if item is NOT_AT_HAND:
+        return _get_later(binding, key, raw_key)
+    binding.use.get.count += 1
+    return _found(item)
+
+
+async def _get_later(binding: StateBinding, key: StoreKey, raw_key: str) -> state_pb2.GetStateResponse:
+    return _found(await get(binding, key, raw_key))
+
+
+def _found(item: Item | None) -> state_pb2.GetStateResponse:
     if item is None:
         return state_pb2.GetStateResponse()
     if item.expires_at is None:
