@@ -9,7 +9,7 @@ from tests.proof.isolation import prove
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_each_tenant_sees_what_it_would_see_alone() -> None:
-    """State, bulk, transactions, etags, events one by one, in bulk and by stream, calls, notes, listings; names collide.
+    """State, bulk, transactions, etags, events one by one, in bulk and by stream, calls, notes, listings.
 
     The same examples every time; thousands by hand: `python -m tests.proof.isolation`.
     """
