@@ -14,7 +14,7 @@ from components.fields import Field, Fields, FieldType
 from components.registry import PUBSUBS, STATE_STORES
 from noded.config.common_fields import COMMON_FIELDS, FIELDS_NOT_SERVED
 from noded.config.instantiate import TEMPLATES
-from noded.config.load import Loaded, load_resources
+from noded.config.load import load_resources
 from noded.config.problems import Place, Problem, did_you_mean, one_of, quote
 from noded.config.records import AppSpec, ComponentSpec, Origin, Resources
 from noded.config.schema import NOT_SERVED
@@ -24,6 +24,10 @@ KNOWN_FIELDS: Mapping[str, tuple[Field, ...]] = {
     name: tuple(backend.fields) for table in (STATE_STORES, PUBSUBS) for name, backend in table.items()
 }
 """Component type -> the metadata fields its backend declares."""
+
+
+Places = Mapping[tuple[str, int, str], Place]
+"""Where fields stand, by (file, line of the document, field)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +49,14 @@ def run(paths: Iterable[Path], out: TextIO, *, as_json: bool) -> int:
 def check(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> Checked:
     """Read the resources and look at them as a whole."""
     loaded = load_resources(paths, environ)
-    places = {(file.path, *key): place for file in loaded.files for key, place in file.metadata_places.items()}
+    places = {(file.path, *key): place for file in loaded.files for key, place in file.places.items()}
     problems, warnings = list(loaded.problems), list(loaded.warnings)
     for component in loaded.resources.components:
         found = _Component(component, places)
         problems += found.problems()
         warnings += found.warnings()
-    problems += _ports_taken(loaded.resources.apps)
-    warnings += _names_leading_nowhere(loaded)
+    problems += _ports_taken(loaded.resources.apps, places)
+    warnings += _names_leading_nowhere(loaded.resources, places)
     return Checked(loaded.resources, tuple(sorted(problems, key=_order)), tuple(sorted(warnings, key=_order)))
 
 
@@ -61,13 +65,14 @@ class _Component:
     """One component against what its type declares."""
 
     spec: ComponentSpec
-    places: Mapping[tuple[str, int, str], Place]
+    places: Places
 
     def problems(self) -> Iterator[Problem]:
         declared = KNOWN_FIELDS.get(self.spec.type)
         if declared is None:
             message = f"is no component type noded has{did_you_mean(self.spec.type, KNOWN_FIELDS)}"
-            yield _problem(self.spec.origin, "spec.type", message, quote(self.spec.type), one_of(sorted(KNOWN_FIELDS)))
+            origin = _at_field(self.spec.origin, "spec.type", self.places)
+            yield _problem(origin, "spec.type", message, quote(self.spec.type), one_of(sorted(KNOWN_FIELDS)))
             return
         fields = Fields(self.spec.name, (*declared, *self._common()), self.spec.metadata)
         for field in fields.declared:
@@ -107,11 +112,8 @@ class _Component:
         return self._at(name, "has a value that is not allowed", field.type.value, quote(found))
 
     def _at(self, name: str, message: str, allowed: str = "", found: str = "") -> Problem:
-        origin = self.spec.origin
-        place = self.places.get((origin.file, origin.line, name)) if origin else None
-        if origin and place:
-            origin = Origin(origin.file, place.line)
-        return _problem(origin, f"spec.metadata.{name}", message, found, allowed)
+        field = f"spec.metadata.{name}"
+        return _problem(_at_field(self.spec.origin, field, self.places), field, message, found, allowed)
 
 
 def _reads(fields: Fields, field: Field) -> bool:
@@ -132,7 +134,7 @@ def _reads(fields: Fields, field: Field) -> bool:
     return True
 
 
-def _ports_taken(apps: Iterable[AppSpec]) -> Iterator[Problem]:
+def _ports_taken(apps: Iterable[AppSpec], places: Places) -> Iterator[Problem]:
     owner: dict[int, str] = {}
     for app in apps:
         ports = (app.loopback.http_port, app.loopback.grpc_port) if app.loopback else ()
@@ -140,20 +142,19 @@ def _ports_taken(apps: Iterable[AppSpec]) -> Iterator[Problem]:
             first = owner.setdefault(port, f"{app.namespace}/{app.app_id}, {field}")
             if port and first != f"{app.namespace}/{app.app_id}, {field}":
                 message = f"is already taken by {first}"
-                yield _problem(
-                    app.origin, f"spec.loopback.{field}", message, str(port), "a port of the app's own, or 0"
-                )
+                origin = _at_field(app.origin, "spec.loopback", places)
+                yield _problem(origin, f"spec.loopback.{field}", message, str(port), "a port of the app's own, or 0")
 
 
-def _names_leading_nowhere(loaded: Loaded) -> Iterator[Problem]:
-    resources = loaded.resources
+def _names_leading_nowhere(resources: Resources, places: Places) -> Iterator[Problem]:
     pubsubs = [each for each in resources.components if each.type.startswith("pubsub.")]
     for subscription in resources.subscriptions:
         name = subscription.pubsub_name
         if not any(each.name == name and _meets(each.namespace, subscription.namespace) for each in pubsubs):
             known = sorted({each.name for each in pubsubs})
             message = f"is no pubsub component{did_you_mean(name, known)}"
-            yield _problem(subscription.origin, "spec.pubsubname", message, quote(name), one_of(known))
+            origin = _at_field(subscription.origin, "spec.pubsubname", places)
+            yield _problem(origin, "spec.pubsubname", message, quote(name), one_of(known))
     app_ids = sorted({each.app_id for each in resources.apps})
     scoped = [(each.origin, each.scopes) for each in resources.components]
     scoped += [(each.origin, each.scopes) for each in resources.subscriptions]
@@ -161,11 +162,17 @@ def _names_leading_nowhere(loaded: Loaded) -> Iterator[Problem]:
         for app_id in scopes:
             if app_ids and app_id not in app_ids:
                 message = f"is no app of these resources{did_you_mean(app_id, app_ids)}"
-                yield _problem(origin, "scopes", message, quote(app_id), one_of(app_ids))
+                yield _problem(_at_field(origin, "scopes", places), "scopes", message, quote(app_id), one_of(app_ids))
 
 
 def _meets(first: str | None, second: str | None) -> bool:
     return first is None or second is None or first == second
+
+
+def _at_field(origin: Origin | None, field: str, places: Places) -> Origin | None:
+    """The field's own line where it was given, else the document's first."""
+    place = places.get((origin.file, origin.line, field)) if origin else None
+    return Origin(origin.file, place.line) if origin and place else origin
 
 
 def _problem(origin: Origin | None, field: str, message: str, found: str, allowed: str) -> Problem:

@@ -107,7 +107,7 @@ class Daemon:
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT. Raises SocketError when another daemon has the directories."""
-        locks = [DirectoryLock(self.settings.state_dir, "state directory")]
+        locks = [DirectoryLock(self.settings.state_dir, "state directory", 0o700)]
         locks.insert(0, DirectoryLock(self.settings.run_dir, "run directory"))
         try:
             async with self._at_work(partial(NodeEndpoints.of, run_dir=self.settings.run_dir, places=self._places)):
@@ -142,8 +142,9 @@ class Daemon:
         self.host.on_signal(signal.SIGHUP, partial(self._nursery.start_soon, self.reload))
         await self.reload()
         async with trio.open_nursery() as operators:
+            if self.settings.metrics_listen is not None:
+                await operators.start(self._open_metrics, *self.settings.metrics_listen)  # a taken port: never ready
             operators.start_soon(self._open_admin)
-            operators.start_soon(self._open_metrics)
             operators.start_soon(notifier.watchdog)
             gc.collect()
             gc.freeze()
@@ -187,11 +188,10 @@ class Daemon:
             else:
                 return
 
-    async def _open_metrics(self) -> None:
-        """The port that Prometheus asks, where there is to be one."""
-        if self.settings.metrics_listen is not None:
-            module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.scrape")
-            await module.serve_metrics(self, *self.settings.metrics_listen)
+    async def _open_metrics(self, address: str, port: int, *, task_status: trio.TaskStatus[None]) -> None:
+        """The port that Prometheus asks."""
+        module = await trio.to_thread.run_sync(importlib.import_module, "noded.admin.scrape")
+        await module.serve_metrics(self, address, port, task_status=task_status)
 
     async def _tick(self) -> None:
         """Once a second: the Date header, and peers that used up their time."""
@@ -291,6 +291,8 @@ class Daemon:
         """What resources come to hold here: with no component at all, the default ones."""
         defaults = default_resources(self.settings.state_dir).components
         if not resources.components and (not loaded.problems or self.resources.components == defaults):
+            if self.resources.components != defaults:
+                resources_log.tell_defaults(defaults)
             return replace(resources, components=defaults)
         return resources
 

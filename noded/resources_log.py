@@ -1,11 +1,11 @@
 """What the daemon's log says of the resources it has read."""
 
 import logging
-from collections.abc import Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 
 from noded.config.load import Loaded
 from noded.config.problems import Problem
-from noded.config.records import Resources
+from noded.config.records import ComponentSpec, Resources
 
 log = logging.getLogger("noded")
 
@@ -22,6 +22,12 @@ def tell(loaded: Loaded) -> None:
     for spec in loaded.configurations:
         where = f"{spec.origin.file}:{spec.origin.line}: " if spec.origin else ""
         log.warning("resources: %skind Configuration has no effect here: give the file by --config", where)
+
+
+def tell_defaults(components: Iterable[ComponentSpec]) -> None:
+    """Log what there is because the resources hold no component."""
+    told = " and ".join(f"{each.name} ({each.type})" for each in components)
+    log.info("no component is configured: there are %s", told)
 
 
 def but_for(problems: Sized) -> str:

@@ -42,10 +42,13 @@ class SocketFile:
 class DirectoryLock:
     """Held while a daemon works in a directory; the kernel lets go of it when the process dies."""
 
-    def __init__(self, directory: Path, what: str) -> None:
-        """Raises SocketError when another daemon has it, or the directory cannot be made."""
+    def __init__(self, directory: Path, what: str, mode: int = 0o755) -> None:
+        """mode: of the directory where it must be made; one that exists keeps its own.
+
+        Raises SocketError when another daemon has it, or the directory cannot be made.
+        """
         try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+            directory.mkdir(parents=True, exist_ok=True, mode=mode)
             self._file = os.open(directory / "noded.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             raise SocketError(f"{what} {directory}: is a file: choose another") from None

@@ -24,10 +24,16 @@ SCRAPERS: Final = 16
 """Connections at one moment, each a thread; whoever comes then is hung up on."""
 
 
-async def serve_metrics(daemon: "Daemon", address: str, port: int, sidecar_namespace: str | None = None) -> None:
+async def serve_metrics(
+    daemon: "Daemon",
+    address: str,
+    port: int,
+    sidecar_namespace: str | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Serve for as long as the process lives: its threads end with it, so that nobody waits for them at the end.
 
-    sidecar_namespace: as `registry_of` takes it.
+    sidecar_namespace: as `registry_of` takes it. task_status: told once it listens.
     Raises OSError: the port is taken.
     """
     registry = registry_of(daemon, sidecar_namespace)
@@ -37,7 +43,8 @@ async def serve_metrics(daemon: "Daemon", address: str, port: int, sidecar_names
         why = f"failed to listen on {address}:{port}: {error.strerror}: choose another --metrics-port or address"
         raise OSError(error.errno, why) from error
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    log.info("metrics server listening on %s:%d", address, port)
+    log.info("metrics server listening on %s:%d", *server.server_address[:2])
+    task_status.started()
     await trio.sleep_forever()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from noded.admin.attach_request import AttachRequest
-from noded.admin.client import Held, OperatorClient
+from noded.admin.client import Held, NoDaemonError, OperatorClient
 from noded.commands.failures import OperatorError
 
 RETRY_SECONDS = (0.1, 2.0)
@@ -77,7 +77,7 @@ class Attached:
             try:
                 self._held = self._client.attach(msgspec.json.encode(self._wanted))
             except OperatorError as error:
-                if str(error) != told:
+                if str(error) != told and not isinstance(error, NoDaemonError):  # that nobody answers has been said
                     told = str(error)
                     self._say(f"is not attached: {told}")
                 wait = min(wait * 2, longest)

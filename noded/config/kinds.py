@@ -70,7 +70,7 @@ def _component(values: Values, meta: Meta, reading: Reading, origin: Origin) -> 
 def _metadata(items: tuple[MetadataItem, ...], reading: Reading, origin: Origin) -> Mapping[str, str]:
     values: dict[str, str] = {}
     for item in items:
-        reading.metadata_places[origin.line, item.name] = item.place
+        reading.places[origin.line, f"spec.metadata.{item.name}"] = item.place
         if item.value is None and item.env_ref is not None:
             values[item.name] = _from_environment(item.env_ref, item.place, reading)
         elif item.value is None and item.secret_key_ref is not None:
@@ -101,7 +101,7 @@ def _subscription_v1(values: Values, meta: Meta, reading: Reading, origin: Origi
 def _subscription(values: Values, meta: Meta, reading: Reading, origin: Origin) -> SubscriptionSpec:
     spec = values["spec"]
     if not spec["rules"]:
-        place = Place(origin.line, "spec.routes")
+        place = reading.place_of(origin.line, "spec.routes")
         reading.problem(place, "leads nowhere: every event would be dropped", allowed="rules, default, or both")
     return SubscriptionSpec(
         name=meta.name, namespace=meta.namespace, scopes=values.get("scopes", ()), origin=origin, **spec
@@ -127,9 +127,11 @@ def _app(values: Values, meta: Meta, reading: Reading, origin: Origin) -> AppSpe
     wanted = spec.pop("enable_app_health_check", False)
     health = _health(given, reading, origin) if wanted else None
     if given and not wanted:
-        reading.warn(Place(origin.line, "spec"), "appHealth fields have no effect without enableAppHealthCheck: true")
+        reading.warn(
+            reading.place_of(origin.line, "spec"), "appHealth fields have no effect without enableAppHealthCheck: true"
+        )
     if health is not None and "channel" not in spec:
-        place = Place(origin.line, "spec.enableAppHealthCheck")
+        place = reading.place_of(origin.line, "spec.enableAppHealthCheck")
         reading.problem(place, "asks for probes of an app without a channel", allowed="spec.channel beside it")
     return AppSpec(app_id=meta.name, namespace=meta.namespace or "default", health=health, origin=origin, **spec)
 
@@ -137,7 +139,7 @@ def _app(values: Values, meta: Meta, reading: Reading, origin: Origin) -> AppSpe
 def _health(given: Values, reading: Reading, origin: Origin) -> HealthSpec:
     health = HealthSpec(**given)
     if health.timeout_seconds > health.interval_seconds:
-        place = Place(origin.line, "spec.appHealthProbeTimeout")
+        place = reading.place_of(origin.line, "spec.appHealthProbeTimeout")
         found = f"{health.timeout_seconds:g} s, every {health.interval_seconds:g} s"
         reading.problem(place, "is above the interval", found=found, allowed="at most appHealthProbeInterval")
     return health

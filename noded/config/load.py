@@ -35,8 +35,8 @@ class LoadedFile:
     records: tuple[Record, ...] = ()
     good: bool = True
     """False: something in it is wrong, and `records` are only those documents that are right."""
-    metadata_places: Mapping[tuple[int, str], Place] = field(default_factory=dict)
-    """Where each metadata entry of a component stands, by (line of its document, name)."""
+    places: Mapping[tuple[int, str], Place] = field(default_factory=dict)
+    """Where fields stand, as `Reading` has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def load_resources(paths: Iterable[Path], environ: Mapping[str, str] | None = No
             reading = Reading(str(each), environ)
             readings.append(reading)
             records = _unseen(_read_file(each, reading), seen, reading)
-            files.append(LoadedFile(str(each), records, not reading.problems, reading.metadata_places))
+            files.append(LoadedFile(str(each), records, not reading.problems, reading.places))
     return Loaded(
         resources=collect(record for each in files for record in each.records),
         problems=tuple(problem for each in readings for problem in each.problems),
@@ -132,6 +132,8 @@ def _listed(path: Path, reading: Reading) -> Iterator[Path]:
     wanted = [name for name in names if Path(name).suffix in SUFFIXES and not name.startswith(".")]
     if len(wanted) > MAX_FILES:
         reading.problem(Place(0), "holds too many files", found=str(len(wanted)), allowed=f"at most {MAX_FILES}")
+    if not wanted:
+        reading.warn(Place(0), "holds no .yaml or .yml file, and directories in it are not read")
     yield from (path / name for name in wanted[:MAX_FILES] if not (path / name).is_dir())
 
 

@@ -64,9 +64,19 @@ def _record(node: Node, kind: Kind, reading: Reading) -> Iterator[Record]:
     if kind.build is None:
         reading.warn(Place(node.line, "kind"), f"{kind.name} {quote(meta.name)} {NOT_SERVED}")
         return
+    _note_places(node, reading)
     record = kind.build(values, meta, reading, Origin(reading.file, node.line))
     if reading.count == before:
         yield record
+
+
+def _note_places(document: Node, reading: Reading) -> None:
+    """Keep where the fields stand that are looked at again when every file has been read."""
+    entries = document.entries if isinstance(document, MappingNode) else {}
+    _, spec = entries.get("spec", (0, None))
+    within = spec.entries if isinstance(spec, MappingNode) else {}
+    named = {f"spec.{name}": line for name, (line, _) in within.items()} | {name: entries[name][0] for name in entries}
+    reading.places.update({(document.line, name): Place(line, name) for name, line in named.items()})
 
 
 def _word(node: MappingNode, name: str) -> str | None:

@@ -55,8 +55,8 @@ class Reading:
     warnings: list[Problem] = field(default_factory=list)
     count: int = 0
     """Of problems, those beyond PROBLEMS_PER_FILE included."""
-    metadata_places: dict[tuple[int, str], Place] = field(default_factory=dict)
-    """Where each metadata entry of a component stands, by (line of its document, name)."""
+    places: dict[tuple[int, str], Place] = field(default_factory=dict)
+    """Where the fields of each document's spec stand, and a component's metadata, by (line of the document, field)."""
 
     def problem(self, place: Place, message: str, *, found: str = "", allowed: str = "") -> None:
         """Note an error: the document it is in will not be used."""
@@ -70,6 +70,10 @@ class Reading:
         """Note something that is accepted but may surprise."""
         if len(self.warnings) < PROBLEMS_PER_FILE:
             self.warnings.append(self._at(place, message, found, allowed))
+
+    def place_of(self, document_line: int, field: str) -> Place:
+        """Where a field of a document stands; the document's first line where it was not given."""
+        return self.places.get((document_line, field), Place(document_line, field))
 
     def _at(self, place: Place, message: str, found: str, allowed: str) -> Problem:
         return Problem(self.file, place.line, place.path, message, found, allowed)

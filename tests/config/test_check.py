@@ -34,7 +34,7 @@ def test_unknown_component_type_lists_the_known_ones(tmp_path: Path) -> None:
     """A type noded has no backend for is an error that names those it has."""
     (problem,), _ = told(tmp_path, component("state.sqlit"))
 
-    assert problem.startswith("1: spec.type: is no component type noded has; did you mean state.sqlite?")
+    assert problem.startswith("5: spec.type: is no component type noded has; did you mean state.sqlite?")
     assert all(each in problem for each in KNOWN_FIELDS)
 
 
@@ -86,7 +86,7 @@ def test_subscription_to_no_pubsub_is_a_warning(tmp_path: Path) -> None:
     )
     _, (warning,) = told(tmp_path, component("pubsub.in-memory") + subscription % "thin")
 
-    assert warning == '9: spec.pubsubname: is no pubsub component; did you mean thing?; found "thin"; allowed: thing'
+    assert warning == '12: spec.pubsubname: is no pubsub component; did you mean thing?; found "thin"; allowed: thing'
     assert told(tmp_path, component("pubsub.in-memory") + subscription % "thing") == ([], [])
 
 
@@ -121,3 +121,16 @@ def test_output_and_exit_code(tmp_path: Path) -> None:
     assert answer["ok"] is False
     assert {"file", "line", "field", "message", "found", "allowed"} == set(answer["problems"][0])
     assert answer["resources"]["components"] == 1
+
+
+def test_directory_without_resources_is_a_warning(tmp_path: Path) -> None:
+    """A wrong directory, or resources in a directory below it: that nothing was read is told."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a.yaml").write_text(component("state.in-memory"))
+
+    checked = check([tmp_path], {})
+
+    assert [str(each) for each in checked.warnings] == [
+        f"{tmp_path}: holds no .yaml or .yml file, and directories in it are not read"
+    ]
+    assert checked.problems == ()

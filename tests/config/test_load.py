@@ -223,7 +223,7 @@ def test_subscription_v2_keeps_its_rules_in_order_and_the_default_last(tmp_path:
 
     rules = (RouteRule("event.a", "/a"), RouteRule("event.b", "/b"), RouteRule("", "/d"))
     assert rules == loaded.resources.subscriptions[0].rules
-    assert only_problem(load(tmp_path, text % "{}"))[:2] == (1, "spec.routes")
+    assert only_problem(load(tmp_path, text % "{}"))[:2] == (4, "spec.routes")
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,21 @@ def test_app_stays_through_a_restart_of_the_daemon() -> None:
             end(second)
 
 
+def test_absent_daemon_is_told_once() -> None:
+    """While nobody answers, an app that lost its daemon says no more than that it waits for one."""
+    code = f"import sys, time\n{READY}\nsys.stdin.readline(); time.sleep(0.5)"  # a few tries long
+    with operated() as daemon, started(*run_flags(daemon, "waits"), code) as process:
+        assert line(process) == "runs"
+        daemon.process.kill()
+        assert error_line(process, "lost its daemon: attaching it again as soon as one answers")
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.close()
+
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+
+
 def test_no_daemon_is_told_with_how_to_start_one(tmp_path: Path) -> None:
     """Without a daemon nothing is run; the message says what to type."""
     for arguments in (("run", "--app-id", "a", "--", "touch", str(tmp_path / "ran")), ("apps",), ("usage", "--json")):

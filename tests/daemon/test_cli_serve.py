@@ -71,7 +71,7 @@ def test_wrong_flags_end_with_2_and_say_what_is_wrong(
 
 
 def test_what_cannot_be_had_ends_it_with_the_reason_and_a_remedy(short_path: Path) -> None:
-    """A taken port of the metrics, and a file where a directory is to be: one line each, and 1."""
+    """A taken port of the metrics, and a file where a directory is to be: one line each, and 1; never ready before."""
     file = short_path / "file"
     file.touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -83,6 +83,7 @@ def test_what_cannot_be_had_ends_it_with_the_reason_and_a_remedy(short_path: Pat
     told = f"error   noded: failed to listen on 127.0.0.1:{port}: Address already in use: choose another --metrics-port"
     assert (busy.returncode, occupied.returncode) == (1, 1)
     assert told in busy.stderr.splitlines()[-1]
+    assert "ready: " not in busy.stderr
     assert occupied.stderr.endswith(f"error   noded: state directory {file}: is a file: choose another\n")
 
 
@@ -164,6 +165,10 @@ def test_without_resources_there_are_a_store_and_a_broker(short_path: Path) -> N
         }
         assert process.wait(SECONDS) == 0
         assert {"time", "level", "logger", "msg"} <= set(first)
+        assert first["msg"] == (
+            "no component is configured: there are statestore (state.sqlite) and pubsub (pubsub.in-memory)"
+        )
+        assert (short_path / "state").stat().st_mode & 0o777 == 0o700  # what it keeps is no other user's
         assert all(json.loads(line)["level"] == "info" for line in process.stderr)
 
 
