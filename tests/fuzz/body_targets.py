@@ -66,6 +66,17 @@ def post(target: bytes, content_type: bytes = b"application/json") -> Callable[[
     return run
 
 
+def note(body: bytes) -> None:
+    """Any bytes as the value of a note: kept as they are, and told in JSON that every decoder reads."""
+    node = LoneNode()
+    head = b"PUT /v1.0/metadata/k HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body)
+    wire, link = node.http1()
+    carry(wire, link, [head + body, b"GET /v1.0/metadata HTTP/1.1\r\nHost: h\r\n\r\n"])
+    put, told = read_answers(bytes(link.sent), ended=link.shut_down)
+    assert put.status == 204
+    assert json.loads(told.body.decode())["extended"]["k"] == body.decode("utf-8", "replace")
+
+
 def _check(answers: list[Answer]) -> None:
     for answer in answers[:3]:
         if answer.status != 204:
@@ -163,6 +174,13 @@ TARGETS = (
         (*_OBJECTS, b'{"keys":["k","","k||j"],"parallelism":2,"metadata":{"partitionKey":"k"}}'),
         named("keys", "parallelism", "metadata"),
     ),
+    Target(
+        "json_state_query",
+        post(b"/v1.0-alpha1/state/s/query"),
+        (*_OBJECTS, b'{"filter":{"EQ":{"a":1}},"sort":[{"key":"a"}],"page":{"limit":2}}'),
+        named("filter", "sort", "page"),
+    ),
+    Target("metadata_note", note, (b"", b"text", b"\xff\xfe", b'"\\ud800"', b"\xed\xa0\x80"), JSON_WORDS),
     Target("json_publish", post(b"/v1.0/publish/p/t?metadata.ttlInSeconds=5"), _ANY, JSON_WORDS),
     Target(
         "json_publish_cloudevent",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from noded.routes import HTTP_ROUTES
 from tests.fuzz.mutator import Mutator
 from tests.fuzz.target import run_bounded
 from tests.fuzz.targets import CORPUS, TARGETS, corpus
@@ -9,6 +10,18 @@ from tests.fuzz.targets import CORPUS, TARGETS, corpus
 INPUTS = 150
 """Mutated ones of each target: the whole file takes some ten seconds."""
 CORPUS_BYTES = 500_000
+BODIES = {
+    "SaveState": "json_state_save",
+    "GetBulkState": "json_state_bulk_get",
+    "ExecuteStateTransaction": "json_state_transaction",
+    "QueryStateAlpha1": "json_state_query",
+    "BulkPublishEvent": "json_publish_bulk",
+    "PublishEvent": "json_publish",
+    "SetMetadata": "metadata_note",
+}
+"""{operation: the target that sends it bodies}"""
+NO_BODY = {"Shutdown"}
+"""What is posted there is not read."""
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -32,3 +45,10 @@ def test_every_kept_input_has_its_target() -> None:
     folders = [path for path in CORPUS.iterdir() if path.is_dir()]
     assert {path.name for path in folders} <= set(TARGETS)
     assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) < CORPUS_BYTES
+
+
+def test_every_body_of_http_has_its_target() -> None:
+    """A new route needs one too. The messages of gRPC need no list: `grpc_messages` asks the table for all methods."""
+    reading = {route.operation for route in HTTP_ROUTES if {"POST", "PUT"} & set(route.methods)} - NO_BODY
+    assert set(BODIES) == reading
+    assert set(BODIES.values()) <= set(TARGETS)
