@@ -96,7 +96,7 @@ class HttpChannel:
         """As AppChannel.open."""
         if not self._sweeping:
             self._sweep_often(self._loop.time())
-        exchange = AppExchange(request, sink, self._swept + SWEEP_SECONDS + timeout_seconds)
+        exchange = AppExchange(request, sink, self._swept + SWEEP_SECONDS + timeout_seconds, request.body is None)
         if self._idle:
             self._idle.pop().carry(exchange)
         else:

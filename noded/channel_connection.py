@@ -11,9 +11,9 @@ from typing import Protocol, cast
 
 from noded.calls import Header
 from noded.channel_contract import ChannelError
-from noded.channel_exchange import AppExchange
+from noded.channel_exchange import AppExchange, head_of
 from noded.wire.http1 import MalformedRequest, MalformedResponse, ResponseReader
-from noded.wire.known_answers import HEAD_END, KnownAnswers
+from noded.wire.known_answers import HEAD_END, KnownAnswer, KnownAnswers
 
 HIGH_WRITE_BYTES = 64 << 10
 """Bytes of a request not yet taken by the app, above which its sender is told to wait."""
@@ -44,6 +44,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_broken",
+        "_last",
+        "_last_head",
         "_pool",
         "_reader",
         "_reading",
@@ -60,6 +62,8 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         """Loop time; set by the channel."""
         self._pool = pool
+        self._last_head = HEAD_END  # of the last answer that was known; no answer begins so
+        self._last: KnownAnswer | None = None
         self._reader = ResponseReader()
         self._reading = False  # whether the reader has seen part of the answer; one whose head is known it never sees
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
@@ -77,16 +81,18 @@ class Connection(asyncio.Protocol):
 
     def carry(self, exchange: AppExchange) -> None:
         """Send an exchange's request and await its answer."""
+        request = exchange.request
         try:
-            opening = exchange.opening(self._pool.host)
+            head = request.head or head_of(request, self._pool.host)
         except MalformedRequest as error:
             self._pool.released(self)
             exchange.fail(ChannelError(str(error)))
             return
         self.exchange = exchange
         exchange.connection = self
-        self._transport.write(opening)
-        if not exchange.sent:
+        body = request.body
+        self._transport.write(head + body if body else head)
+        if exchange.unsent:
             exchange.flush_early()
 
     def write(self, parts: Iterable[bytes]) -> bool:
@@ -133,12 +139,13 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         if not self._reading:
-            end = data.find(HEAD_END)
-            known = self._pool.answers.find(data[:end])
-            end += 4
+            known = self._last if data.startswith(self._last_head) else self._find_known(data)
+            end = len(self._last_head)
             if known is not None and len(data) == end + known.body_bytes and exchange.request.method != b"HEAD":
                 exchange.known = known
-                self._give_whole(exchange, known.status, known.headers, data[end:])
+                exchange.closed = True
+                self._release(exchange)
+                exchange.sink.on_answer(known.status, known.headers, data[end:])
                 return
         self._read(exchange, data)
 
@@ -176,8 +183,16 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It takes more."""
         self._writing_paused = False
-        if self.exchange is not None and not self.exchange.sent:
+        if self.exchange is not None and self.exchange.unsent:
             self.exchange.sink.on_drained()
+
+    def _find_known(self, data: bytes) -> KnownAnswer | None:
+        """What an answer's head means, where the app answered with it before; it is what comes next, most likely."""
+        end = data.find(HEAD_END)
+        known = self._pool.answers.find(data[:end]) if end > 0 else None
+        if known is not None:
+            self._last_head, self._last = data[: end + len(HEAD_END)], known
+        return known
 
     def _read(self, exchange: AppExchange, data: bytes) -> None:
         """Parse a piece of the answer. One that is whole at once may be known the next time."""
@@ -230,9 +245,10 @@ class Connection(asyncio.Protocol):
         self.exchange = None
         exchange.connection = None
         keep, self._reading = not self._reading or self._reader.keep_alive, False
-        if keep and exchange.sent and not self._transport.is_closing():
+        if keep and not exchange.unsent and not self._transport.is_closing():
             self._reused = True
-            self.resume()
+            if self._reading_paused:
+                self.resume()
             self._pool.released(self)
         else:
             self._transport.abort()

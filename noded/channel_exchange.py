@@ -119,28 +119,25 @@ class AppCall(Protocol):
         """Break it off; the sink hears nothing more."""
 
 
-class AppExchange:
+class AppExchange(Struct, eq=False):
     """A request under way by HTTP/1.1: waiting for a connection, or on one (`AppCall`)."""
 
-    connection: "Connection | None" = None
-    closed = False
+    request: AppRequest
+    sink: ResponseSink
+    deadline: float
+    """Loop time at which it is broken off; NO_DEADLINE: never."""
+    unsent: bool = False
+    """Whether more of the request's body is to come: as it is made, whether all of it is."""
+    closed: bool = False
     """True once the answer is complete or broken off."""
-    head_given = False
+    head_given: bool = False
+    connection: "Connection | None" = None
     known: KnownAnswer | None = None
     """What the answer's head came from, if it was met before."""
     answer_seconds: float | None = None
     """How long the answer may take once a connection is had; None: the deadline is for all of it."""
     _early: list[bytes] | None = None  # body pieces from before there is a connection
-    _ended = False
-
-    def __init__(self, request: AppRequest, sink: ResponseSink, deadline: float) -> None:
-        self.request = request
-        self.sink = sink
-        self.deadline = deadline
-        """Loop time at which it is broken off; NO_DEADLINE: never."""
-        self.sent = request.body is not None
-        """Whether the request's body is complete."""
-        self.chunked = request.body is None and request.content_length is None
+    _ended: bool = False
 
     def write(self, piece: bytes) -> bool:
         """Send a piece of the request's body. False: wait for `on_drained` before writing more."""
@@ -151,14 +148,14 @@ class AppExchange:
                 self._early = []
             self._early.append(piece)
             return False
-        return self.connection.write(chunk(piece) if self.chunked else (piece,))
+        return self.connection.write(chunk(piece) if self._chunked else (piece,))
 
     def end(self) -> None:
         """The request's body is complete."""
         self._ended = True
-        if self.connection is not None and not self.closed and not self.sent:
-            self.sent = True
-            if self.chunked:
+        if self.connection is not None and not self.closed and self.unsent:
+            self.unsent = False
+            if self._chunked:
                 self.connection.write((LAST_CHUNK,))
 
     def pause(self) -> None:
@@ -197,6 +194,10 @@ class AppExchange:
             self.sink.on_drained()
 
     @property
+    def _chunked(self) -> bool:
+        return self.request.body is None and self.request.content_length is None
+
+    @property
     def repeatable(self) -> bool:
         """Whether the request can be sent again without harm, should the app have acted on it already."""
         return self.resendable and self.request.method in _REPEATABLE
@@ -205,12 +206,6 @@ class AppExchange:
     def resendable(self) -> bool:
         """Whether all of the request is at hand and none of the answer was seen."""
         return self.request.body is not None and not self.head_given
-
-    def opening(self, host: bytes) -> bytes:
-        """Return the head, and the body where it is whole: one write. Raises MalformedRequest."""
-        body = self.request.body
-        head = head_of(self.request, host)
-        return head + body if body else head
 
 
 class GatheringSink:
