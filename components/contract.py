@@ -272,6 +272,14 @@ class PubSub(Protocol):
         """Close every subscription, then the broker's own resources. Idempotent."""
 
 
+@runtime_checkable
+class BrokerAtHand(Protocol):
+    """A PubSub inside the daemon: it can take a message without waiting, hence without a coroutine."""
+
+    def publish_now(self, topic: TopicName, message: Message) -> None:
+        """As PubSub.publish."""
+
+
 def cannot_watch(_descriptor: int, _function: Callable[[], None]) -> Callable[[], None]:
     """Refuse, as a loop does that watches no descriptors. Raises OSError."""
     raise OSError(ENOTSUP, strerror(ENOTSUP))

@@ -7,7 +7,7 @@ given the App of the connection and can reach nothing else.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from components.contract import PubSub, StateStore, StoreAtHand, StoreInGroups, StoreInMemory
+from components.contract import BrokerAtHand, PubSub, StateStore, StoreAtHand, StoreInGroups, StoreInMemory
 from noded.channel_contract import AppChannel
 from noded.config.records import AppSpec
 from noded.known_lines import KnownLines
@@ -19,6 +19,7 @@ from tenancy.tenant import Tenant
 from tenancy.use import PublishUse, StoreUse
 
 if TYPE_CHECKING:
+    from noded.api.pubsub import KnownTopic
     from noded.channel_grpc import GrpcChannel
     from noded.node import Node
 
@@ -49,7 +50,7 @@ class StateBinding:
 class PubSubBinding:
     """A broker as one tenant sees it."""
 
-    __slots__ = ("broker", "name", "names", "scopes", "use", "version")
+    __slots__ = ("at_hand", "broker", "known_topics", "name", "names", "scopes", "use", "version")
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a binding is made of
         self,
@@ -62,6 +63,10 @@ class PubSubBinding:
     ) -> None:
         self.name = name
         self.broker = broker
+        self.at_hand = broker if isinstance(broker, BrokerAtHand) else None
+        """The same broker, where it need not be waited for."""
+        self.known_topics: dict[str, KnownTopic] = {}
+        """{topic: what publishing to it comes to}, of those published to plainly; bounded by who fills it."""
         self.names = names
         """Draws topics and this tenant's consumer group: `names.topic(raw)`, `names.group`."""
         self.scopes = scopes

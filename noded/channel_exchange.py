@@ -209,16 +209,17 @@ class AppExchange(Struct, eq=False):
 
 
 class GatheringSink:
-    """A sink that is given its answer whole, up to a size: one that came in pieces is put together first."""
+    """A sink that is given its answer whole, up to a size: one that came in pieces is put together first.
+
+    Its `_max_bytes` are for who inherits to set.
+    """
 
     abandoned = False
     exchange: AppCall | None = None
     _head: tuple[int, list[Header]] = (0, [])
     _pieces: list[bytes] | None = None
     _size = 0
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    _max_bytes = 0
 
     def on_whole(self, status: int, headers: list[Header], body: bytes) -> None:
         """Take the answer."""
@@ -268,7 +269,7 @@ class WholeAnswer(GatheringSink):
     """A sink that gives the answer to whoever awaits its Completion."""
 
     def __init__(self, max_bytes: int) -> None:
-        super().__init__(max_bytes)
+        self._max_bytes = max_bytes
         self.completion: Completion[AppResponse] = Completion()
 
     def asked(

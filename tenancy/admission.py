@@ -151,6 +151,7 @@ class Gate:
         "_counting",
         "_holding",
         "_limited",
+        "_queues",
         "_requests",
         "app",
         "levels",
@@ -179,6 +180,7 @@ class Gate:
             name: (self.app, *(level for level in levels[1:] if getattr(level.limits, name) is not None))
             for name in COUNTED
         }
+        self._queues = tuple(_queue(level) for level in levels if level is self.app or _limits_queues(level))
 
     def admit(self, now: float, request_bytes: int) -> Refusal | None:
         """Let one request in, to be followed by one `release`; or say why not, having taken nothing."""
@@ -218,6 +220,30 @@ class Gate:
         assert self.app.used[limit] >= n, f"{self.app.subject} frees more {limit} than it holds"
         for level in self._holding[limit]:
             level.used[limit] -= n
+
+    def acquire_queued(self, messages: int, size_bytes: int) -> Refusal | None:
+        """As `acquire` of queued_messages and queued_bytes at once: both or neither."""
+        for level, most, _ in self._queues:
+            if level.used["queued_messages"] + messages > most:
+                return level.refusal("queued_messages", level.used["queued_messages"], COUNTED_RETRY_SECONDS)
+        for level, _, most in self._queues:
+            if level.used["queued_bytes"] + size_bytes > most:
+                return level.refusal("queued_bytes", level.used["queued_bytes"], COUNTED_RETRY_SECONDS)
+        for level, _, _ in self._queues:
+            used = level.used
+            used["queued_messages"] += messages
+            used["queued_bytes"] += size_bytes
+        return None
+
+    def free_queued(self, messages: int, size_bytes: int) -> None:
+        """Give back what `acquire_queued` counted."""
+        held = self.app.used
+        enough = held["queued_messages"] >= messages and held["queued_bytes"] >= size_bytes
+        assert enough, f"{self.app.subject} frees more of its queues than they hold"
+        for level, _, _ in self._queues:
+            used = level.used
+            used["queued_messages"] -= messages
+            used["queued_bytes"] -= size_bytes
 
     def close(self) -> None:
         """Take the app out of its namespace's and the node's counts, whatever it still holds.
@@ -270,6 +296,16 @@ def _give_back(asked: list[tuple[Level, Bucket]], refused_by: Bucket | None, n: 
 
 def _ceilings(levels: tuple[Level, ...], limit: str) -> list[tuple[Level, int]]:
     return [(level, allowed) for level in levels if (allowed := getattr(level.limits, limit)) is not None]
+
+
+def _limits_queues(level: Level) -> bool:
+    return level.limits.queued_messages is not None or level.limits.queued_bytes is not None
+
+
+def _queue(level: Level) -> tuple[Level, float, float]:
+    """A level and what may wait in it: messages, bytes."""
+    messages, size_bytes = level.limits.queued_messages, level.limits.queued_bytes
+    return level, math.inf if messages is None else messages, math.inf if size_bytes is None else size_bytes
 
 
 def _bucket(existing: Bucket | None, rate: float | None, now: float) -> Bucket | None:

@@ -83,25 +83,20 @@ class Tenant:
 class QueueRoom:
     """What one tenant's subscriptions may keep waiting (components.contract.QueueBounds). A full queue drops."""
 
-    __slots__ = ("_refusal", "_tenant")
+    __slots__ = ("_gate", "_refusal", "_tenant")
 
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
+        self._gate = tenant.gate
         self._refusal: Refusal | None = None
 
     def take(self, messages: int, size_bytes: int) -> bool:
         """Reserve room for both or for none; negative numbers free."""
-        gate = self._tenant.gate
         if messages < 0 or size_bytes < 0:
-            gate.free("queued_messages", -messages)
-            gate.free("queued_bytes", -size_bytes)
+            self._gate.free_queued(-messages, -size_bytes)
             return True
-        self._refusal = gate.acquire("queued_messages", messages)
-        if self._refusal is None:
-            self._refusal = gate.acquire("queued_bytes", size_bytes)
-            if self._refusal is not None:
-                gate.free("queued_messages", messages)
-        return self._refusal is None
+        self._refusal = refusal = self._gate.acquire_queued(messages, size_bytes)
+        return refusal is None
 
     def dropped(self, messages: int) -> None:
         """Count messages that found no room, and note why."""

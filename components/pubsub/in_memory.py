@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
+from msgspec import Struct
+
 from components.contract import (
     Capability,
     Message,
@@ -62,10 +64,18 @@ class InMemoryPubSub:
 
     async def publish(self, topic: TopicName, message: Message) -> None:
         """Offer a message to every group. Raises Unavailable once the broker is closed."""
+        self.publish_now(topic, message)
+
+    def publish_now(self, topic: TopicName, message: Message) -> None:
+        """As `publish`."""
         if self._closed:
             raise Unavailable("component is closed")
         for group in self._exact.get(topic, ()):
             group.offer(message)
+        if self._prefix_lengths:
+            self._offer_by_prefix(topic, message)
+
+    def _offer_by_prefix(self, topic: TopicName, message: Message) -> None:
         foreign = topic.startswith(PARTITION)
         for length in self._prefix_lengths:
             if length < len(topic) and not (foreign and length < len(PARTITION)):
@@ -145,7 +155,8 @@ class _Group:
         self._messages += 1
         self._bytes += size_bytes
         self._queue.append(_Delivery(self, message, 1))
-        self._dispatch()
+        if self._ready:
+            self._dispatch()
 
     def join(self, request: SubscribeRequest) -> "_Consumer":
         """Add a consumer; it may be handed messages before this returns."""
@@ -188,7 +199,8 @@ class _Group:
 
     def settle(self, delivery: "_Delivery", consumer: "_Consumer", verdict: Verdict) -> None:
         """Act on a verdict and give the consumer its credit back."""
-        del consumer.held[delivery]
+        held = consumer.held
+        del held[delivery]
         if verdict is Verdict.ACK:
             size_bytes = len(delivery.message.data)
             self._messages -= 1
@@ -196,9 +208,10 @@ class _Group:
             self._bounds.take(-1, -size_bytes)
         else:
             self._retry_later(delivery)
-        if len(consumer.held) == consumer.max_in_flight - 1:
+        if len(held) == consumer.max_in_flight - 1:
             self._ready.append(consumer)
-        self._dispatch()
+        if self._queue:
+            self._dispatch()
 
     def _retry_later(self, delivery: "_Delivery") -> None:
         again = delivery.again()
@@ -221,14 +234,18 @@ class _Group:
         if self._dispatching:
             return
         self._dispatching = True
+        queue, ready = self._queue, self._ready
         try:
-            while self._queue and self._ready:
-                consumer = self._ready.popleft()
-                delivery = self._queue.popleft()
+            while queue and ready:
+                consumer = ready[0]
+                delivery = queue.popleft()
                 delivery.holder = consumer
-                consumer.held[delivery] = None
-                if len(consumer.held) < consumer.max_in_flight:
-                    self._ready.append(consumer)
+                held = consumer.held
+                held[delivery] = None
+                if len(held) >= consumer.max_in_flight:
+                    ready.popleft()
+                elif len(ready) > 1:
+                    ready.rotate(-1)
                 consumer.take(delivery)
         finally:
             self._dispatching = False
@@ -250,16 +267,13 @@ class _Consumer:
         self._group.leave(self)
 
 
-class _Delivery:
+class _Delivery(Struct, eq=False):
     """One attempt at one message of one group."""
 
-    __slots__ = ("_group", "attempt", "holder", "message")
-
-    def __init__(self, group: _Group, message: Message, attempt: int) -> None:
-        self._group = group
-        self.message = message
-        self.attempt = attempt
-        self.holder: _Consumer | None = None
+    _group: _Group
+    message: Message
+    attempt: int
+    holder: _Consumer | None = None
 
     def settle(self, verdict: Verdict) -> None:
         """Give it back; only the first call counts."""

@@ -10,22 +10,41 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from components.contract import Capability, ComponentError, Message
+from components.contract import BrokerAtHand, Capability, ComponentError, Message, TopicName
 from components.fields import parse_seconds
 from noded import errors, gobool
 from noded.api import cloudevents
-from noded.api.cloudevents import DataKind, Draft, Overrides
+from noded.api.cloudevents import CLOUDEVENTS_JSON, DataKind, Draft, Overrides
 from noded.api.lenient_json import NotJson
 from noded.app import App, PubSubBinding
 from noded.calls import NO_CONTENT, Header, HttpCall, Reply
 from noded.errors import ApiError, ErrorRow
 from noded.query import metadata_of
-from noded.runtime.events import Event
+from noded.route_table import Running
+from noded.runtime.events import UNTRACED, Event
+from tenancy.tally import Cell
+from tenancy.use import PublishUse
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _OVERRIDE = "cloudevent."
 _NO_METADATA: Mapping[str, str] = {}
-_UNTRACED = Event(None, "", "", "")
+
+
+MAX_KNOWN_TOPICS = 256
+"""Of one app at one broker; when it is full everything is forgotten and learnt anew."""
+
+
+class KnownTopic(Struct, frozen=True):
+    """What publishing JSON to a topic comes to, where that was done before and may be: no more is to be asked."""
+
+    content_type: str
+    broker: BrokerAtHand
+    name: TopicName
+    """At the broker."""
+    shared: bytes
+    """Of all its envelopes (`cloudevents.wrap_json`)."""
+    cell: Cell
+    """Counts what is published."""
 
 
 class Publication(Struct):
@@ -69,12 +88,45 @@ def _message(publication: Publication, data: bytes) -> Message:
     if publication.metadata or cloudevents.kind_of(publication.content_type) is DataKind.CLOUD_EVENT:
         return Message(data, publication.metadata)
     trace = publication.traceparent
-    facts = Event(None, trace, trace, publication.tracestate) if trace else _UNTRACED
+    facts = Event(None, trace, trace, publication.tracestate) if trace else UNTRACED
     return Message(data, publication.metadata, facts=facts)
 
 
-async def publish_http(call: HttpCall) -> Reply:
-    """POST or PUT /v1.0/publish/{pubsub}/{topic...}. 204; the topic may hold slashes."""
+def publish_http(call: HttpCall) -> Reply | Running:
+    """POST or PUT /v1.0/publish/{pubsub}/{topic...}. 204; the topic may hold slashes. Raises as `publish`.
+
+    An event like earlier ones, as nearly all are, is published in place.
+    """
+    pubsub_name, topic = call.params
+    binding = call.app.pubsub.get(pubsub_name)
+    if binding is None or (known := binding.known_topics.get(topic)) is None or not _is_plain(call, known):
+        return _publish_http(call)
+    _publish_known(binding.use, known, call)
+    return NO_CONTENT
+
+
+def _is_plain(call: HttpCall, known: KnownTopic) -> bool:
+    """Whether an event is as those that are known: of that content type, without metadata and trace."""
+    return not call.query and not call.too_large and _headers_of(call) == (known.content_type, "", "")
+
+
+def _publish_known(use: PublishUse, known: KnownTopic, call: HttpCall) -> None:
+    """As `publish`, which has found before that there is nothing to refuse."""
+    since = use.time.now
+    data = cloudevents.wrap_json(known.shared, call.body)
+    try:
+        known.broker.publish_now(known.name, Message(data, _NO_METADATA, CLOUDEVENTS_JSON, UNTRACED))
+    except ComponentError as error:
+        pubsub_name, topic = call.params
+        use.failed(topic, since)
+        raise about_topic(errors.PUBSUB_PUBLISH, Publication(pubsub_name, topic, b""), str(error)) from error
+    cell = known.cell
+    cell.count += 1
+    if use.time.now is not since:
+        use.took(cell, since)
+
+
+async def _publish_http(call: HttpCall) -> Reply:
     pubsub_name, topic = map(as_utf8, call.params)
     content_type, traceparent, tracestate = _headers_of(call)
     metadata = {name: as_utf8(value) for name, value in metadata_of(call.query).items()} if call.query else _NO_METADATA
@@ -83,7 +135,23 @@ async def publish_http(call: HttpCall) -> Reply:
         find_binding(call.app, publication)
         raise about_topic(errors.PUBSUB_PUBLISH, publication, "stream too large")
     await publish(call.app, publication)
+    if not metadata and not traceparent and not tracestate:
+        _remember(call.app, publication)
     return NO_CONTENT
+
+
+def _remember(app: App, publication: Publication) -> None:
+    """Keep what a plain event came to, which was published, for the next one like it."""
+    binding = app.pubsub.get(publication.pubsub_name)
+    content_type, topic = publication.content_type, publication.topic
+    if binding is None or binding.at_hand is None or cloudevents.kind_of(content_type) is not DataKind.JSON:
+        return
+    shared = cloudevents.shared_by(content_type, app.app_id, topic, publication.pubsub_name)
+    if len(binding.known_topics) >= MAX_KNOWN_TOPICS:
+        binding.known_topics.clear()
+    use = binding.use
+    cell = use.topics.get(topic) or use.topic(topic)
+    binding.known_topics[topic] = KnownTopic(content_type, binding.at_hand, binding.names.topic(topic), shared, cell)
 
 
 def not_found(pubsub_name: str, metadata: Mapping[str, str]) -> ApiError:

@@ -10,6 +10,7 @@ import time
 from typing import ClassVar
 
 import msgspec
+from msgspec import Struct
 
 from components.contract import Delivery, Message, Verdict
 from noded import gobool
@@ -17,7 +18,7 @@ from noded.api.lenient_json import decoded
 from noded.app import App, PubSubBinding
 from noded.calls import Header
 from noded.channel_contract import AppResponse, ChannelError
-from noded.channel_exchange import AppRequest, GatheringSink
+from noded.channel_exchange import AppCall, AppRequest, GatheringSink
 from noded.config.records import SubscriptionSpec
 from noded.runtime import events
 from noded.runtime.dead_letter import Outcome, conclude
@@ -40,6 +41,8 @@ MAX_ANSWER_BYTES = 16 << 20
 """Of an answer to an event, as of any answer that is gathered; a larger one is a failed attempt."""
 CLOUDEVENTS_JSON = b"application/cloudevents+json"
 
+_MAX_PLAIN_HEADS = 1024
+"""Of one subscription: heads of plain events, by the size of their bodies; more are forgotten and learnt anew."""
 _NO_TRACE_LINES = header_lines(events.NO_TRACE_HEADERS)
 _decode_answer = msgspec.json.Decoder(dict[str, object]).decode
 
@@ -61,6 +64,8 @@ class HttpSubscription:
         self._routes = Routes(spec.rules)
         self._headers = _headers(spec.pubsub_name, app.spec.app_token)
         self._heads: dict[bytes, bytes] = {}  # {target: what every head to it begins with}; as many as there are rules
+        self._plain_target = None if self._raw else self._routes.only
+        self._plain_heads: dict[int, bytes] = {}  # {bytes of the body: head of an event without a trace}
         self.closed = False
 
     def __call__(self, delivery: Delivery) -> None:
@@ -77,7 +82,7 @@ class HttpSubscription:
             self.conclude(delivery, Outcome.FAILED)
         except Exception:
             log.exception("delivery failed")  # inside the daemon: the broker redelivers it
-            self._settle(delivery, Verdict.RETRY)
+            self.settle(delivery, Verdict.RETRY)
         else:
             self._send(delivery, request)
 
@@ -89,7 +94,7 @@ class HttpSubscription:
     def conclude(self, delivery: Delivery, outcome: Outcome) -> None:
         """Settle with the broker what an attempt came to."""
         if outcome is Outcome.DONE:
-            self._settle(delivery, Verdict.ACK)
+            self.settle(delivery, Verdict.ACK)
         else:
             run(self._conclude(delivery, outcome))
 
@@ -99,9 +104,10 @@ class HttpSubscription:
             verdict = await conclude(outcome, self._binding, self._spec.dead_letter_topic, delivery.message)
             concluded(self.reception, outcome, verdict)
         finally:
-            self._settle(delivery, verdict)
+            self.settle(delivery, verdict)
 
-    def _settle(self, delivery: Delivery, verdict: Verdict) -> None:
+    def settle(self, delivery: Delivery, verdict: Verdict) -> None:
+        """Give a delivery back to the broker, and let the next begin."""
         delivery.settle(verdict)
         self._deliveries.done()
 
@@ -110,7 +116,7 @@ class HttpSubscription:
             self.conclude(delivery, Outcome.DROPPED)
             return
         self._usage.delivered += 1
-        attempt = _Attempt(self, delivery, len(request.body or b""))
+        attempt = _Attempt(self, delivery, len(request.body or b""), self.reception.time.now)
         exchange = self._channel.open(request, attempt, DELIVERY_SECONDS, PLACE_SECONDS)
         if not exchange.closed:
             attempt.exchange = exchange
@@ -121,6 +127,8 @@ class HttpSubscription:
         Raises NotAnEvent, MatchFailed; MalformedRequest where the app's own headers cannot be sent.
         """
         body = message.data
+        if message.facts is events.UNTRACED and self._plain_target is not None and not message.metadata:
+            return self._plain_request(self._plain_target, body)
         if self._raw:
             body, event = events.wrap_raw(message, self._spec.topic, self._spec.pubsub_name)
         else:
@@ -129,13 +137,26 @@ class HttpSubscription:
         if target is None or (event.expiration is not None and event.has_expired(time.time())):
             self.reception.came_to(DROP, SUCCESS if target is None else DROP, self.reception.time.now)
             return None
-        start = self._heads.get(target) or self._start(target)
         trace = event.trace_headers()
         lines = _NO_TRACE_LINES if trace is events.NO_TRACE_HEADERS else header_lines(trace)
         if message.metadata:
             lines += header_lines(events.metadata_headers(message.metadata))
-        head = b"%bcontent-length: %d\r\n%b\r\n" % (start, len(body), lines)
+        return AppRequest(b"POST", target, (), body, None, self._head(target, len(body), lines))
+
+    def _plain_request(self, target: bytes, body: bytes) -> AppRequest:
+        """As `_request`, for an event that the daemon wrapped and that says nothing which a delivery depends on."""
+        size = len(body)
+        head = self._plain_heads.get(size)
+        if head is None:
+            head = self._head(target, size, _NO_TRACE_LINES)
+            if len(self._plain_heads) >= _MAX_PLAIN_HEADS:
+                self._plain_heads.clear()
+            self._plain_heads[size] = head
         return AppRequest(b"POST", target, (), body, None, head)
+
+    def _head(self, target: bytes, size: int, lines: bytes) -> bytes:
+        start = self._heads.get(target) or self._start(target)
+        return b"%bcontent-length: %d\r\n%b\r\n" % (start, size, lines)
 
     def _start(self, target: bytes) -> bytes:
         """Write what every head to `target` begins with: all but what is each event's own."""
@@ -143,29 +164,37 @@ class HttpSubscription:
         return start
 
 
-class _Attempt(GatheringSink):
+class _Attempt(GatheringSink, Struct, eq=False):
     """One attempt at one message: takes the app's answer."""
 
-    def __init__(self, subscription: HttpSubscription, delivery: Delivery, sent: int) -> None:
-        super().__init__(MAX_ANSWER_BYTES)
-        self._sent = sent
-        self._since = subscription.reception.time.now
-        self._subscription = subscription
-        self._delivery = delivery
+    subscription: HttpSubscription
+    delivery: Delivery
+    sent: int
+    """Bytes of the event."""
+    since: float
+    exchange: AppCall | None = None
+
+    _max_bytes = MAX_ANSWER_BYTES
+
+    def on_answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Take an answer that is whole at once; an empty success, as most are, says no more than that."""
+        if status != 200 or body:
+            super().on_answer(status, headers, body)
+            return
+        self.exchange = None
+        self.subscription.reception.taken(self.sent, 0, self.since)
+        self.subscription.settle(self.delivery, Verdict.ACK)
 
     def on_whole(self, status: int, headers: list[Header], body: bytes) -> None:
-        """Judge the answer; an empty success, as most are, says no more than that."""
-        done = status == 200 and not body
-        outcome = Outcome.DONE if done else judge(AppResponse(status, tuple(headers), body))
-        subscription = self._subscription
-        http_answered(subscription.reception, outcome, status, (self._sent, len(body)), self._since)
-        subscription.conclude(self._delivery, outcome)
+        """Judge the answer."""
+        outcome = judge(AppResponse(status, tuple(headers), body))
+        http_answered(self.subscription.reception, outcome, status, (self.sent, len(body)), self.since)
+        self.subscription.conclude(self.delivery, outcome)
 
     def on_error(self, _: ChannelError) -> None:
         """The app did not answer."""
-        subscription = self._subscription
-        http_answered(subscription.reception, Outcome.FAILED, NO_ANSWER, (self._sent, 0), self._since)
-        subscription.conclude(self._delivery, Outcome.FAILED)
+        http_answered(self.subscription.reception, Outcome.FAILED, NO_ANSWER, (self.sent, 0), self.since)
+        self.subscription.conclude(self.delivery, Outcome.FAILED)
 
 
 def judge(answer: AppResponse) -> Outcome:

@@ -56,10 +56,11 @@ class Deliveries:
         """Begin a delivery now, or once there is room and the app is healthy."""
         if self.paused and recipient.pausable:
             self._resting.append((recipient, delivery))
-        elif self._waiting or not self._take():
+        elif self._waiting or self._tenant.gate.acquire(LIMIT) is not None:
             self._waiting.append((recipient, delivery))
             self._ask_later()
         else:
+            self.count += 1
             recipient.begin(delivery)
 
     def done(self) -> None:

@@ -68,6 +68,8 @@ class Event(Struct):
         return ((b"traceparent", trace.encode()),)
 
 
+UNTRACED = Event(None, "", "", "")
+"""Of every event that the daemon wraps for a publisher who gave no trace. Not to be changed."""
 NO_TRACE_HEADERS = ((b"traceparent", NO_TRACE.encode()),)
 _decode = msgspec.json.Decoder(Event).decode
 

@@ -56,6 +56,11 @@ class Routes:
         self._max_bytes = min(MAX_EVENT_BYTES, MAX_WORK // max(weight, 1))
         self._failed = False
 
+    @property
+    def only(self) -> bytes | None:
+        """Where every event goes, whatever it says; None: that depends on the event, or it goes nowhere."""
+        return None if self._rules else self._default
+
     def choose(self, event: Event, message: Message, body: bytes) -> bytes | None:
         """The target for an event that the app would be sent as `body`, or None when no rule matches.
 

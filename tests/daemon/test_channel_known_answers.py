@@ -53,13 +53,14 @@ async def answers(channel: HttpChannel, peer: Peer, pieces: list[bytes], method:
 def test_an_answer_is_the_same_when_its_head_is_known(
     cut: Callable[[bytes], list[bytes]], answer: bytes, tmp_path: Path
 ) -> None:
-    """The first is parsed, the second recognised if it is whole; both give status, headers and body."""
+    """The first is parsed, the next recognised, the last if it is whole; all give status, headers and body."""
 
     async def scenario(app: RawApp, channel: HttpChannel) -> None:
         peer = await opened(app, channel)
         parsed = await answers(channel, peer, whole(answer))
         assert channel.answers.find(answer.partition(b"\r\n\r\n")[0]) is not None
 
+        assert await answers(channel, peer, whole(answer)) == parsed
         assert await answers(channel, peer, cut(answer)) == parsed
         await answered(channel, peer)
 
@@ -73,6 +74,7 @@ def test_the_body_after_a_known_head_is_this_answers_own(tmp_path: Path) -> None
         peer = await opened(app, channel)
 
         assert (await answers(channel, peer, [OK[:-2] + b"no"])).body == b"no"
+        assert (await answers(channel, peer, [OK[:-2] + b"on"])).body == b"on"
 
     with_app(tmp_path, scenario)
 

@@ -10,11 +10,11 @@ import pytest
 
 from components.contract import Delivery, GroupName, SubscribeRequest, SubscriptionHandle, Surroundings, Verdict
 from components.registry import open_pubsub
-from noded.api.pubsub import Publication, publish, publish_http
+from noded.api.pubsub import MAX_KNOWN_TOPICS, Publication, publish, publish_http
 from noded.api.pubsub_grpc import publish_grpc
 from noded.api.topic_scopes import topic_scopes
 from noded.app import App, PubSubBinding
-from noded.calls import GrpcCall, Header, HttpCall
+from noded.calls import GrpcCall, Header, HttpCall, Reply
 from noded.config.records import AppSpec
 from noded.errors import ApiError, Grpc
 from noded.node import Node
@@ -23,6 +23,7 @@ from tenancy.namespacing import topic_names
 from tenancy.tenant import Tenants
 from tests.daemon.pubsub_node import inline
 
+JSON_HEADERS: tuple[Header, ...] = ((b"content-type", b"application/json"),)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -56,7 +57,8 @@ class Publisher:
         """Publish over HTTP; the status."""
         call = HttpCall(self.app, b"POST", b"/v1.0/publish", query, list(headers), body, None)  # type: ignore[arg-type]
         call.params = params
-        return inline(publish_http(call)).status
+        answer = publish_http(call)
+        return (answer if isinstance(answer, Reply) else inline(answer)).status
 
     def grpc(self, request: PublishEventRequest, metadata: tuple[Header, ...] = ()) -> None:
         """Publish over gRPC."""
@@ -96,6 +98,59 @@ def test_grpc_publishes_the_same_event(publisher: Publisher) -> None:
 
     over_http, over_grpc = publisher.events
     assert over_http | {"id": "", "time": ""} == over_grpc | {"id": "", "time": ""}
+
+
+@pytest.mark.parametrize("body", [b'{"a":1} ', b"[1, 2]", b'"\xc3\xa9"', b"no json", b"\xff", b"", b'{"a":1}{"b":2}'])
+def test_an_event_like_earlier_ones_is_made_as_the_first_was(publisher: Publisher, body: bytes) -> None:
+    """What is known of a topic changes nothing but the way there: envelopes are equal, id and time aside."""
+    for _ in range(3):
+        assert publisher.http("pubsub", "orders", headers=JSON_HEADERS, body=body) == 204
+
+    first, *later = publisher.events
+    assert len({event["id"] for event in publisher.events}) == 3
+    assert [event | {"id": "", "time": ""} for event in later] == [first | {"id": "", "time": ""}] * 2
+    use = publisher.app.pubsub["pubsub"].use
+    assert use.topics["orders"].count == 3
+
+
+def test_what_is_known_of_a_topic_is_of_plain_json_only(publisher: Publisher) -> None:
+    """Another content type, a trace, or metadata counts for its own event, before and after plain ones."""
+    plain: tuple[bytes, tuple[Header, ...]] = (b"", JSON_HEADERS)
+    others: list[tuple[bytes, tuple[Header, ...]]] = [
+        (b"", ((b"content-type", b"text/plain"),)),
+        (b"", (*JSON_HEADERS, (b"traceparent", TRACE.encode()))),
+        (b"metadata.cloudevent.id=mine", JSON_HEADERS),
+        (b"metadata.rawPayload=true", JSON_HEADERS),
+    ]
+    for query, headers in (plain, plain, *others, plain):
+        assert publisher.http("pubsub", "orders", query=query, headers=headers, body=b'{"a":1}') == 204
+
+    first, again, text, traced, named, raw, last = publisher.events
+    assert [event["data"] for event in (first, again, traced, named, last)] == [{"a": 1}] * 5
+    assert (text["data"], text["datacontenttype"], raw) == ('{"a":1}', "text/plain", {"a": 1})
+    assert [event["traceparent"] for event in (again, traced, last)] == ["", TRACE, ""]
+    assert (named["id"], last["id"] == "mine") == ("mine", False)
+
+
+def test_the_memory_of_topics_is_bounded(publisher: Publisher) -> None:
+    """An app chooses its topics, as many as it likes."""
+    for nth in range(MAX_KNOWN_TOPICS + 1):
+        publisher.http("pubsub", f"t{nth}", headers=JSON_HEADERS)
+
+    assert len(publisher.app.pubsub["pubsub"].known_topics) <= MAX_KNOWN_TOPICS
+
+
+def test_a_known_topic_of_a_broker_that_went_down(publisher: Publisher) -> None:
+    """It is answered, and counted, as the first to such a broker would be."""
+    publisher.http("pubsub", "orders", headers=JSON_HEADERS)
+    inline(publisher.broker.aclose())
+
+    with pytest.raises(ApiError) as known:
+        publisher.http("pubsub", "orders", headers=JSON_HEADERS)
+    with pytest.raises(ApiError) as new:
+        publisher.http("pubsub", "others", headers=JSON_HEADERS)
+    assert known.value.json().replace(b"orders", b"others") == new.value.json()
+    assert publisher.app.pubsub["pubsub"].use.topics["orders"].count == 1
 
 
 @pytest.mark.parametrize("trace", [b"", b"odd", TRACE.encode().upper(), TRACE.encode() + b"-x"])

@@ -265,6 +265,29 @@ def test_what_ends_after_its_gate_closed_is_not_counted_twice() -> None:
     assert (leaver.app.in_flight, leaver.app.held("streams")) == (0, 0)
 
 
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize(
+    ("limits", "met"), [(Limits(queued_messages=2), "queued_messages"), (Limits(queued_bytes=20), "queued_bytes")]
+)
+def test_a_queue_s_messages_and_bytes_are_taken_together_at_every_level(limits: Limits, met: str, scope: Scope) -> None:
+    """As `acquire` of each would: the same refusal, nothing kept of it, and what is freed may be had again."""
+    node = node_with(limits, scope)
+    gate = node.gates[0]
+    for _ in range(2):
+        assert gate.acquire_queued(1, 10) is None
+    before = node.counts(0.0)
+
+    refusal = refused(gate.acquire_queued(1, 10))
+    assert (refusal.limit, refusal.scope) == (met, scope)
+    assert refusal == gate.acquire(met, {"queued_messages": 1, "queued_bytes": 10}[met])
+    assert node.counts(0.0) == before
+    gate.free_queued(2, 20)
+    assert [level.held(name) for level in node.levels for name in ("queued_messages", "queued_bytes")] == [0] * 12
+    assert gate.acquire_queued(1, 10) is None
+    with pytest.raises(AssertionError, match="ns/a frees more"):
+        gate.free_queued(1, 11)
+
+
 def test_freeing_what_is_not_held_is_a_fault_of_the_caller() -> None:
     """A count that goes below zero would hide a leak elsewhere."""
     gate = Node().gates[0]
