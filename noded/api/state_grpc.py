@@ -53,9 +53,12 @@ async def _get_later(binding: StateBinding, key: StoreKey, raw_key: str) -> stat
 def _found(item: Item | None) -> state_pb2.GetStateResponse:
     if item is None:
         return state_pb2.GetStateResponse()
-    if item.expires_at is None:
-        return state_pb2.GetStateResponse(data=item.value, etag=item.etag)
-    return state_pb2.GetStateResponse(data=item.value, etag=item.etag, metadata=expiry_metadata(item))
+    if item.expires_at is not None:
+        return state_pb2.GetStateResponse(data=item.value, etag=item.etag, metadata=expiry_metadata(item))
+    answer = state_pb2.GetStateResponse()
+    answer.data = item.value  # sooner done than by keywords
+    answer.etag = item.etag
+    return answer
 
 
 async def get_bulk_grpc(call: GrpcCall, request: state_pb2.GetBulkStateRequest) -> state_pb2.GetBulkStateResponse:

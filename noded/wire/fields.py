@@ -111,7 +111,7 @@ class HeaderBlock(Struct):
 def field_of(name: bytes, value: bytes) -> Field:
     """Classify one field. Never raises: a field HTTP/2 forbids has the class INVALID."""
     kind = _name_class(name) if len(name) <= _LONGEST_REMEMBERED else _classify_name(name)
-    if kind != REGULAR:
+    if kind not in (REGULAR, CHANGING):
         kind = _class_by_value(kind, value)
     if _LF in value or _CR in value or _NUL in value or value != value.strip(b" \t"):
         kind = INVALID

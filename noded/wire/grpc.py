@@ -9,12 +9,13 @@ import zlib
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Sequence
+from functools import cache
 from struct import Struct
 from typing import Final, NamedTuple
 
 from noded.calls import Header
 from noded.wire.hpack import encode_block
-from noded.wire.http2_frames import DATA, END_HEADERS, END_STREAM, HEADERS
+from noded.wire.http2_frames import DATA, END_HEADERS, END_STREAM, HEADERS, pack_opening
 
 IDENTITY: Final = b"identity"
 """The encoding of messages that are not compressed."""
@@ -241,8 +242,23 @@ def encode_trailers(
     return encode_block(trailers) + encode_metadata(extra)
 
 
-_ANSWER: Final = Struct(f">LBL{len(RESPONSE_HEAD)}sLBLBL")
-_ANSWER_END: Final = Struct(f">LBL{len(OK_TRAILERS)}s")
+_HEAD_OPENING: Final = pack_opening(len(RESPONSE_HEAD) << 8 | HEADERS, END_HEADERS)
+_TRAILERS_OPENING: Final = pack_opening(len(OK_TRAILERS) << 8 | HEADERS, END_HEADERS | END_STREAM)
+_ANSWER: Final = Struct(f">5sL{len(RESPONSE_HEAD) + 5}sLBL").pack
+_ANSWER_END: Final = Struct(f">5sL{len(OK_TRAILERS)}s").pack
+_SMALL: Final = 256
+"""Messages of fewer bytes are framed in one go, each size by a packer of its own."""
+
+
+def _data_opening(size: int) -> bytes:
+    """The head of an answer, and what its DATA frame with a message of that size begins with."""
+    return RESPONSE_HEAD + pack_opening(size + _PREFIX_BYTES << 8 | DATA, 0)
+
+
+@cache
+def _small_answer(size: int) -> tuple[Callable[..., bytes], bytes]:
+    packer = Struct(f">5sL{len(RESPONSE_HEAD) + 5}sLBL{size}s5sL{len(OK_TRAILERS)}s")
+    return packer.pack, _data_opening(size)
 
 
 def frame_answer(stream_id: int, payload: bytes) -> bytes:
@@ -251,19 +267,13 @@ def frame_answer(stream_id: int, payload: bytes) -> bytes:
     Only for a message of at most 16,379 bytes, so that every peer takes its frame.
     """
     size = len(payload)
-    begin = _ANSWER.pack(
-        len(RESPONSE_HEAD) << 8 | HEADERS,
-        END_HEADERS,
-        stream_id,
-        RESPONSE_HEAD,
-        size + _PREFIX_BYTES << 8 | DATA,
-        0,
-        stream_id,
-        0,
-        size,
-    )
-    ends = END_HEADERS | END_STREAM
-    return begin + payload + _ANSWER_END.pack(len(OK_TRAILERS) << 8 | HEADERS, ends, stream_id, OK_TRAILERS)
+    if size < _SMALL:
+        pack, data = _small_answer(size)
+        return pack(
+            _HEAD_OPENING, stream_id, data, stream_id, 0, size, payload, _TRAILERS_OPENING, stream_id, OK_TRAILERS
+        )
+    begin = _ANSWER(_HEAD_OPENING, stream_id, _data_opening(size), stream_id, 0, size)
+    return begin + payload + _ANSWER_END(_TRAILERS_OPENING, stream_id, OK_TRAILERS)
 
 
 def encode_request_head(

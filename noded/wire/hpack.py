@@ -145,9 +145,10 @@ class Decoder:
         A list over the limit is given as TOO_LARGE with no headers; the table stays in step with the peer's.
         Raises HpackError for everything RFC 7541 calls an error, and for a block of too many fields.
         """
-        known = self._blocks.get(raw)
-        if known is not None:
-            return known
+        return self._blocks.get(raw) or self.decode_new(raw)
+
+    def decode_new(self, raw: bytes) -> HeaderBlock:
+        """As `decode`, for what is not `known`."""
         stems, added = self._stems, self._added
         stem = stems.find(raw[: stems.length].translate(TURNED[added % INDICES]))
         try:

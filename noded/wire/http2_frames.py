@@ -46,6 +46,8 @@ MAX_HEADER_LIST_SIZE: Final = 6
 _HEAD: Final = Struct(">LBL")
 unpack_head = _HEAD.unpack_from
 pack_head = _HEAD.pack
+pack_opening = Struct(">LB").pack
+"""Write length with type, and flags: a frame's head but for its stream id."""
 _WORD: Final = Struct(">L")
 _SETTING: Final = Struct(">HL")
 _RST: Final = Struct(">LBLL")

@@ -121,7 +121,7 @@ class HeadReceiver(DataReceiver):
         raw = data[start:stop]
         block = self._decoder.known(raw)
         if block is None:
-            block = self._decoder.decode(raw)
+            block = self._decoder.decode_new(raw)
             take = None if block.kinship is None else block.kinship.take
         else:
             take = block.take

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from noded.wire import grpc
 from noded.wire.hpack import Decoder
+from noded.wire.http2_frames import DATA, END_HEADERS, END_STREAM, HEADERS, encode_frame
 from tests.wire.http2_peer import deliveries
 
 LIMIT = 1000
@@ -179,3 +180,13 @@ def test_request_head() -> None:
         (b"content-type", b"application/grpc"),
         (b"dapr-app-id", b"a"),
     ]
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 16_379])
+def test_a_whole_answer_is_head_message_and_trailers(size: int) -> None:
+    """One piece of bytes, of three frames, whatever the message's size."""
+    payload = b"x" * size
+    head = encode_frame(HEADERS, END_HEADERS, 7, grpc.RESPONSE_HEAD)
+    message = encode_frame(DATA, 0, 7, grpc.frame_message(payload))
+    trailers = encode_frame(HEADERS, END_HEADERS | END_STREAM, 7, grpc.OK_TRAILERS)
+    assert grpc.frame_answer(7, payload) == head + message + trailers
