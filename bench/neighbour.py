@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,8 @@ spec:
 class Node:
     """The daemon under test."""
 
-    pid: int
+    pids: Sequence[int]
+    """Its own, and those of the apps behind it."""
     admin: Path
     quiet: AppSockets
     flood: AppSockets
@@ -99,6 +100,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def measure(questions: Sequence[Question], options: argparse.Namespace) -> tuple[list[Row], float]:
     """Start the daemon, ask every question, stop it. Also: the largest share of the cores that others used."""
+    with open_node(options.seconds) as node:
+        asking = Asking(node, options.rounds, options.patience)
+        rows = [asking.ask(question) for question in questions]
+    return rows, asking.others_share
+
+
+@contextmanager
+def open_node(seconds: float) -> Iterator[Node]:
+    """The daemon with its apps, each with an item; one measurement on it will take so long."""
     with tempfile.TemporaryDirectory(prefix="noded-bench-") as name, ExitStack() as stack:
         directory = Path(name)
         port, slow_pid = stack.enter_context(servers.app(directory, "bench.slow_app"))
@@ -106,20 +116,18 @@ def measure(questions: Sequence[Question], options: argparse.Namespace) -> tuple
         subject = stack.enter_context(servers.noded(directory / "noded", (*_AHEAD, *servers.NODED), more))
         flood, rival = (servers.noded_sockets(directory / "noded" / "run", name) for name in ("flood", "rival"))
         node = Node(
-            subject.pids[0],
+            (*subject.pids, subject.app_pid, slow_pid),
             directory / "noded" / "run" / "admin.socket",
             subject.caller,
             flood,
             rival,
             directory,
-            options.seconds,
+            seconds,
         )
         for sockets in (node.quiet, node.flood, node.rival):
             _put_one(sockets)
         wait_until(lambda: answers(node.admin, "/v1/usage"), "noded's operator side")
-        asking = Asking(node, (*subject.pids, subject.app_pid, slow_pid), options.rounds, options.patience)
-        rows = [asking.ask(question) for question in questions]
-    return rows, asking.others_share
+        yield node
 
 
 def _put_one(sockets: AppSockets) -> None:
@@ -133,7 +141,6 @@ class Asking:
     """Asks questions, each for some rounds."""
 
     node: Node
-    pids: Sequence[int]
     rounds: int
     patience_seconds: float
     others_share: float = 0.0
@@ -143,12 +150,14 @@ class Asking:
         """All rounds of one question, summed up."""
         pairs, aparts = [], []
         for turn in range(self.rounds):
-            attempt = undisturbed(partial(pair, self.node, question), self.pids, self.patience_seconds)
+            attempt = undisturbed(partial(pair, self.node, question), self.node.pids, self.patience_seconds)
             pairs.append(attempt.sample)
             self.others_share = max(self.others_share, attempt.others_share)
             print(f"{question.name} {turn + 1}/{self.rounds}: {_progress(attempt.sample)}", file=sys.stderr)
             if question.shares:
-                aparts.append(undisturbed(partial(apart, self.node, question), self.pids, self.patience_seconds).sample)
+                aparts.append(
+                    undisturbed(partial(apart, self.node, question), self.node.pids, self.patience_seconds).sample
+                )
                 print(f"{question.name} {turn + 1}/{self.rounds}: shares {aparts[-1]:.1%} apart", file=sys.stderr)
         return Row(
             question.name,

@@ -132,5 +132,5 @@ QUESTIONS = (
     Question("grpc", "gRPC: GetState, in memory", Multiplexed(f"/{METHOD}", framed_request()), _GET_GRPC),
     Question("sqlite_get", "saves on SQLite flood; gets from it", Pipelined(_saves()), _GET_SQLITE),
     Question("sqlite_save", "saves on SQLite flood; saves to it", Pipelined(_saves()), _SAVE_SQLITE, shares=False),
-    Question("publish", "events flood a slow subscriber; gets", Pipelined(_many(_PUBLISH)), _GET, shares=False),
+    Question("publish", "events flood a slow subscriber; gets", Pipelined(_many(_PUBLISH)), _GET),
 )
