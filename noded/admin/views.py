@@ -46,10 +46,15 @@ class LimitView(Struct, rename="camel"):
 
 
 class UsageView(Struct, rename="camel"):
-    """What one subject uses: an app, a namespace, or the node."""
+    """What one subject uses of its limits: an app, a namespace, or the node."""
 
     subject: str
     limits: list[LimitView]
+
+
+class AppUsageView(UsageView, rename="camel"):
+    """What one app uses, and what it did since it was attached."""
+
     requests: int = 0
     errors: int = 0
     bytes_in: int = 0
@@ -112,15 +117,15 @@ def usage(daemon: "Daemon") -> list[UsageView]:
     """The node, its namespaces, then every app."""
     now = daemon.seconds()
     shared = [UsageView(report.subject, _limits(report)) for report in daemon.tenants.reports(now)]
-    return shared + [app_usage(each, now) for _, each in sorted(daemon.attachments.items())]
+    return [*shared, *(app_usage(each, now) for _, each in sorted(daemon.attachments.items()))]
 
 
-def app_usage(attachment: "Attachment", now: float) -> UsageView:
+def app_usage(attachment: "Attachment", now: float) -> AppUsageView:
     """What one app uses."""
     tenant = attachment.app.tenant
     counted = tenant.usage
     totals = counted.totals()
-    return UsageView(
+    return AppUsageView(
         tenant.id,
         _limits(tenant.report(now)),
         totals.requests,

@@ -71,6 +71,7 @@ def test_usage_shows_used_of_limit_and_refusals(daemon: Daemon) -> None:
     assert rows[1][0::2][:2] == ["shop/orders", "2"]
     assert (keys["used"], keys["allowed"], keys["refused"]) == (1, 1, 2)
     assert {"node", "shop", "shop/orders"} == set(told)
+    assert {subject for subject, row in told.items() if "requests" in row} == {"shop/orders"}  # counted by app alone
 
 
 def test_events_tell_each_refusal_once_with_its_count(daemon: Daemon) -> None:
