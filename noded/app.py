@@ -7,6 +7,7 @@ given the App of the connection and can reach nothing else.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from components.completion import Completion
 from components.contract import BrokerAtHand, PubSub, StateStore, StoreAtHand, StoreInGroups, StoreInMemory
 from noded.channel_contract import AppChannel
 from noded.config.records import AppSpec
@@ -105,6 +106,7 @@ class App:
         "leave",
         "leave_now",
         "metadata",
+        "next_turn",
         "node",
         "pubsub",
         "ready",
@@ -146,6 +148,8 @@ class App:
         """Ask the daemon to detach this app soon."""
         self.leave_now: Callable[[], None] = _nothing
         """The same, without waiting for what is under way."""
+        self.next_turn: Callable[[], Completion[None]] = _at_once
+        """Done when its turn comes again: for work in pieces, between two of which other apps are served."""
         self.known_heads = KnownHeads()
         """Header sections its clients send again and again."""
         self.known_lines = KnownLines()
@@ -168,6 +172,12 @@ class App:
     def namespace(self) -> str:
         """The namespace it lives in."""
         return self.spec.namespace
+
+
+def _at_once() -> Completion[None]:
+    done: Completion[None] = Completion()
+    done.resolve(None)
+    return done
 
 
 def _nothing() -> None:

@@ -24,6 +24,7 @@ from functools import partial
 
 import trio
 
+from components.completion import Completion
 from components.contract import Ledger, Surroundings
 from noded import http_heads, resources_log
 from noded.app import App
@@ -55,7 +56,7 @@ from noded.server import Connection, Serving
 from noded.server_http1 import Http1Wire
 from noded.sockets import DirectoryLock
 from noded.sweeping import sweep
-from tenancy.fairness import Turns
+from tenancy.fairness import Turn, Turns
 from tenancy.pressure import Pressure
 from tenancy.tally import LATENCY_BOUNDS_MS
 from tenancy.tenant import NO_QUOTA, Quota, Tenants
@@ -223,6 +224,11 @@ class Daemon:
         """Whether resources name the app; others came at run time."""
         return (namespace, app_id) in self._declared
 
+    def _next_turn(self, turn: Turn) -> Completion[None]:
+        again: Completion[None] = Completion()
+        self.turns.go_on(turn, partial(again.resolve, None))
+        return again
+
     async def _attach(self, spec: AppSpec) -> Attachment:
         if (leaving := self._leaving.get((spec.namespace, spec.app_id))) is not None:
             await leaving.wait()
@@ -230,6 +236,7 @@ class Daemon:
         tenant = self.tenants.attach(spec.namespace, spec.app_id, spec.limits)
         app = App(spec, tenant, self.node, http, self.settings.max_body_bytes, grpc)
         app.leave = partial(self._nursery.start_soon, self._leave, app)
+        app.next_turn = partial(self._next_turn, app.turn)
         app.leave_now = partial(self._nursery.start_soon, self._leave, app, FORCED_SECONDS)
         try:
             await self.backends.bind(app, self.resources.components)

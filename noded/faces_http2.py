@@ -8,7 +8,7 @@ from noded.api_log import logged_methods, tell_call
 from noded.routes_grpc import grpc_table
 from noded.server import Connection
 from noded.server_grpc import GrpcDispatcher
-from noded.server_http2 import GRPC_LIMITS, Http2Wire, http_limits
+from noded.server_http2 import Http2Wire, grpc_limits, http_limits
 from noded.wire.http2 import Http2Limits
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Http2Faces:
         self._site = site
         self._grpc = GrpcDispatcher(offered, site.turns, site.call_later, tell_call if is_logged else None)
         self._http_limits = http_limits(site.spec.read_buffer_bytes)
+        self._grpc_limits = grpc_limits(site.spec.read_buffer_bytes)
 
     def http(self, connection: Connection) -> Http2Wire:
         """For a connection of the HTTP socket."""
@@ -31,7 +32,7 @@ class Http2Faces:
 
     def grpc(self, connection: Connection) -> Http2Wire:
         """For one of the gRPC socket."""
-        return self._wire(connection, GRPC_LIMITS)
+        return self._wire(connection, self._grpc_limits)
 
     def _wire(self, connection: Connection, limits: Http2Limits) -> Http2Wire:
         open_grpc = partial(self._grpc.open, connection.token)

@@ -68,6 +68,30 @@ class Waiting:
         self.pieces: list[bytes | memoryview] = [piece]
 
 
+class Continued:
+    """Work that goes on in its tenant's turn, in place of a connection."""
+
+    __slots__ = ("_go_on",)
+
+    slice_bytes = SLICE_BYTES
+
+    def __init__(self, go_on: Callable[[], None]) -> None:
+        self._go_on = go_on
+
+    def feed(self, _data: bytes) -> None:
+        """Never called: it has no bytes."""
+
+    def keep(self, size: int) -> None:
+        """No bytes wait."""
+
+    def feed_kept(self, _data: bytes) -> None:
+        """Go on."""
+        self._go_on()
+
+    def drained(self) -> None:
+        """It reads nothing."""
+
+
 class Turn:
     """One tenant's place in the order."""
 
@@ -186,6 +210,14 @@ class Turns:
         turn.backlog.appendleft(Waiting(feeder, data))
         turn.unparsed_bytes += len(data)
         feeder.keep(len(data))
+        self._wait(turn)
+
+    def go_on(self, turn: Turn, function: Callable[[], None]) -> None:
+        """Call `function` when the tenant has its turn again, ahead of its other work: what was begun is ended first.
+
+        So of requests that are done in pieces one at a time takes memory, however many connections have one.
+        """
+        turn.backlog.appendleft(Waiting(Continued(function), b""))
         self._wait(turn)
 
     def hold(self, turn: Turn, feeder: Feeder) -> None:

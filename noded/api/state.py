@@ -7,8 +7,7 @@ answer daprd 1.18 gives. Source: dapr-api.md 1.3 and 2.2.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-
-import msgspec
+from functools import partial
 
 from components.contract import (
     Capability,
@@ -21,6 +20,7 @@ from components.contract import (
     Unsupported,
     Write,
 )
+from noded.api import pieces
 from noded.app import App, StateBinding
 from noded.errors import (
     STATE_BULK_DELETE,
@@ -44,8 +44,6 @@ from noded.errors import (
 from tenancy.namespacing import ILLEGAL
 
 MAX_TTL_SECONDS = 2**31 - 1
-UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a body that is no JSON raises, or one nested deeper than the decoder goes."""
 _MISMATCH = "possible etag mismatch. error from state store"
 _INVALID = "invalid etag value"
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -128,13 +126,13 @@ def failed_get(binding: StateBinding, raw_key: str, since: float, error: Compone
 async def get_bulk(app: App, store_name: str, raw_keys: Sequence[str]) -> Sequence[Item | None]:
     """Read several items, in order; each key once asked is once answered."""
     binding = find_store(app, store_name)
-    keys = [draw_key(binding, raw) for raw in raw_keys]
+    keys = await pieces.each(app, raw_keys, partial(draw_key, binding))
     if not keys:
         return ()
     use = binding.use
     since = use.time.now
     try:
-        items = await binding.store.get_many(keys)
+        items = await pieces.asked(app, keys, pieces.ITEMS, binding.store.get_many)
     except ComponentError as error:
         use.failed("bulk_get", since)
         raise STATE_BULK_GET.error(text=error) from error
@@ -143,7 +141,7 @@ async def get_bulk(app: App, store_name: str, raw_keys: Sequence[str]) -> Sequen
     return items
 
 
-async def save(binding: StateBinding, writes: Sequence[Write]) -> None:
+async def save(app: App, binding: StateBinding, writes: Sequence[Write]) -> None:
     """Write one item, or several with an outcome each: one stale etag does not keep the others out."""
     use = binding.use
     since = use.time.now
@@ -152,7 +150,7 @@ async def save(binding: StateBinding, writes: Sequence[Write]) -> None:
         if len(writes) == 1:
             await binding.store.set(writes[0])
         else:
-            outcomes = await binding.store.set_many(writes)
+            outcomes = await pieces.asked(app, writes, pieces.size_for(binding), binding.store.set_many)
     except ComponentError as error:
         use.failed("set", since)
         raise failure(STATE_SAVE, error, name=binding.name) from error
@@ -179,7 +177,7 @@ async def delete(binding: StateBinding, raw_key: str, etag: str | None) -> None:
         use.took(use.delete, since)
 
 
-async def delete_bulk(binding: StateBinding, deletes: Sequence[Delete]) -> None:
+async def delete_bulk(app: App, binding: StateBinding, deletes: Sequence[Delete]) -> None:
     """Remove several items with an outcome each."""
     use = binding.use
     since = use.time.now
@@ -188,7 +186,7 @@ async def delete_bulk(binding: StateBinding, deletes: Sequence[Delete]) -> None:
         if len(deletes) == 1:
             await binding.store.delete(deletes[0])
         else:
-            outcomes = await binding.store.delete_many(deletes)
+            outcomes = await pieces.asked(app, deletes, pieces.size_for(binding), binding.store.delete_many)
     except ComponentError as error:
         use.failed("bulk_delete", since)
         raise failure(STATE_BULK_DELETE, error, name=binding.name) from error

@@ -1,14 +1,15 @@
 """State over gRPC. Source: dapr-api.md 2.2; `contentType: application/json` in an item's metadata makes it JSON."""
 
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
 from google.protobuf.empty_pb2 import Empty
 
 from components.contract import NOT_AT_HAND, ComponentError, Delete, Item, StoreKey, Write
+from noded.api.pieces import UNREADABLE_JSON, each
 from noded.api.state import (
-    UNREADABLE_JSON,
     delete,
     delete_bulk,
     draw_key,
@@ -65,20 +66,15 @@ async def get_bulk_grpc(call: GrpcCall, request: state_pb2.GetBulkStateRequest) 
     """GetBulkState: one item per key, in order."""
     keys = list(request.keys)
     found = await get_bulk(call.app, request.store_name, keys)
-    answer = state_pb2.GetBulkStateResponse()
-    for key, item in zip(keys, found, strict=True):
-        if item is None:
-            answer.items.add(key=key)
-        else:
-            answer.items.add(key=key, data=item.value, etag=item.etag, metadata=expiry_metadata(item))
-    return answer
+    items = await each(call.app, tuple(zip(keys, found, strict=True)), _told)
+    return state_pb2.GetBulkStateResponse(items=items)
 
 
 async def save_grpc(call: GrpcCall, request: state_pb2.SaveStateRequest) -> Empty:
     """SaveState."""
     binding = find_store(call.app, request.store_name)
     if request.states:
-        await save(binding, [_save_item(binding, item) for item in request.states])
+        await save(call.app, binding, await each(call.app, request.states, partial(_save_item, binding)))
     return _EMPTY
 
 
@@ -92,15 +88,14 @@ async def delete_bulk_grpc(call: GrpcCall, request: state_pb2.DeleteBulkStateReq
     """DeleteBulkState."""
     binding = find_store(call.app, request.store_name)
     if request.states:
-        deletes = [Delete(draw_key(binding, item.key), item.etag.value or None) for item in request.states]
-        await delete_bulk(binding, deletes)
+        await delete_bulk(call.app, binding, await each(call.app, request.states, partial(_delete, binding)))
     return _EMPTY
 
 
 async def transact_grpc(call: GrpcCall, request: state_pb2.ExecuteStateTransactionRequest) -> Empty:
     """ExecuteStateTransaction: all operations or none."""
     binding = find_transactional(call.app, request.storeName)
-    operations = [_operation(binding, each) for each in request.operations]
+    operations = await each(call.app, request.operations, partial(_operation, binding))
     if operations:
         await transact(binding, operations)
     return _EMPTY
@@ -109,6 +104,13 @@ async def transact_grpc(call: GrpcCall, request: state_pb2.ExecuteStateTransacti
 async def query_grpc(call: GrpcCall, request: state_pb2.QueryStateRequest) -> state_pb2.QueryStateResponse:
     """QueryStateAlpha1: no store here has it."""
     raise refuse_query(call.app, request.store_name)
+
+
+def _told(found: tuple[str, Item | None]) -> state_pb2.BulkStateItem:
+    key, item = found
+    if item is None:
+        return state_pb2.BulkStateItem(key=key)
+    return state_pb2.BulkStateItem(key=key, data=item.value, etag=item.etag, metadata=expiry_metadata(item))
 
 
 def _save_item(binding: StateBinding, item: common_pb2.StateItem) -> Write:
@@ -132,13 +134,17 @@ def _write(key: StoreKey, item: common_pb2.StateItem) -> Write:
     return Write(key, item.value, item.etag.value or None, item.options.concurrency == _FIRST_WRITE, ttl)
 
 
-def _operation(binding: StateBinding, each: state_pb2.TransactionalStateOperation) -> Write | Delete:
-    item = each.request
+def _delete(binding: StateBinding, item: common_pb2.StateItem) -> Delete:
+    return Delete(draw_key(binding, item.key), item.etag.value or None)
+
+
+def _operation(binding: StateBinding, operation: state_pb2.TransactionalStateOperation) -> Write | Delete:
+    item = operation.request
+    if operation.operationType == "delete":
+        return _delete(binding, item)
     key = draw_key(binding, item.key)
-    if each.operationType == "delete":
-        return Delete(key, item.etag.value or None)
-    if each.operationType != "upsert":
-        raise NOT_SUPPORTED_STATE_OPERATION.error(operation=each.operationType)
+    if operation.operationType != "upsert":
+        raise NOT_SUPPORTED_STATE_OPERATION.error(operation=operation.operationType)
     try:
         return _write(key, item)
     except ComponentError as error:

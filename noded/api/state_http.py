@@ -9,8 +9,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from components.completion import Completion
 from components.contract import NOT_AT_HAND, ComponentError, Delete, Item, StoreKey, Write
+from noded.api.pieces import TEXT_BYTES, UNREADABLE_JSON, decode_items, each
 from noded.api.state import (
-    UNREADABLE_JSON,
     check_options,
     delete,
     draw_key,
@@ -25,7 +25,7 @@ from noded.api.state import (
     save,
     transact,
 )
-from noded.app import StateBinding
+from noded.app import App, StateBinding
 from noded.calls import JSON, NO_CONTENT, Header, HttpCall, Reply
 from noded.errors import (
     MALFORMED_BODY,
@@ -128,6 +128,8 @@ def _told(item: Item) -> Reply:
 def save_http(call: HttpCall) -> Reply | Later | Running:
     """`POST state/{store}`: save every item of the array."""
     binding = find_store(call.app, call.params[0])
+    if len(call.body) > TEXT_BYTES:
+        return _save_long(call.app, binding, call)
     try:
         items = _items.decode(call.body)
     except UNREADABLE_JSON as error:
@@ -136,7 +138,7 @@ def save_http(call: HttpCall) -> Reply | Later | Running:
         return NO_CONTENT
     common = metadata_of(call.query) if call.query else None
     if len(items) > 1:
-        return _save_all(binding, [_write(binding, item, common) for item in items])
+        return _save_all(call.app, binding, items, common)
     write = _write(binding, items[0], common)
     use = binding.use
     try:
@@ -144,7 +146,7 @@ def save_http(call: HttpCall) -> Reply | Later | Running:
             saving = binding.in_groups.set_later(write)
             return Later(saving, partial(_saved, binding, saving, use.time.now))
         if binding.in_memory is None:
-            return _save_all(binding, (write,))
+            return _save_one(call.app, binding, write)
         binding.in_memory.set_now(write)
     except ComponentError as error:
         use.failed("set", use.time.now)
@@ -153,8 +155,23 @@ def save_http(call: HttpCall) -> Reply | Later | Running:
     return NO_CONTENT
 
 
-async def _save_all(binding: StateBinding, writes: Sequence[Write]) -> Reply:
-    await save(binding, writes)
+async def _save_long(app: App, binding: StateBinding, call: HttpCall) -> Reply:
+    """Save the items of a body that is decoded in pieces."""
+    try:
+        items = await decode_items(app, _items, call.body)
+    except UNREADABLE_JSON as error:
+        raise MALFORMED_REQUEST.error(text=error) from error
+    return await _save_all(app, binding, items, metadata_of(call.query) if call.query else None)
+
+
+async def _save_all(app: App, binding: StateBinding, items: Sequence[_Item], common: dict[str, str] | None) -> Reply:
+    if items:
+        await save(app, binding, await each(app, items, lambda item: _write(binding, item, common)))
+    return NO_CONTENT
+
+
+async def _save_one(app: App, binding: StateBinding, write: Write) -> Reply:
+    await save(app, binding, (write,))
     return NO_CONTENT
 
 
@@ -192,15 +209,17 @@ async def get_bulk_http(call: HttpCall) -> Reply:
     except UNREADABLE_JSON as error:
         raise MALFORMED_BODY.error(text=error) from error
     keys = request.keys or []
-    entries = []
-    for key, item in zip(keys, await get_bulk(call.app, store, keys), strict=True):
-        if item is None:
-            entries.append(_BulkItem(key))
-        elif not _is_json(item.value):
-            entries.append(_BulkItem(key, error="the stored value is no JSON: read it alone, or over gRPC"))
-        else:
-            entries.append(_BulkItem(key, Raw(item.value), item.etag, expiry_metadata(item) or UNSET))
-    return Reply(200, _encode(entries))
+    found = await get_bulk(call.app, store, keys)
+    return Reply(200, _encode(await each(call.app, tuple(zip(keys, found, strict=True)), _entry)))
+
+
+def _entry(found: tuple[str, Item | None]) -> _BulkItem:
+    key, item = found
+    if item is None:
+        return _BulkItem(key)
+    if not _is_json(item.value):
+        return _BulkItem(key, error="the stored value is no JSON: read it alone, or over gRPC")
+    return _BulkItem(key, Raw(item.value), item.etag, expiry_metadata(item) or UNSET)
 
 
 async def transact_http(call: HttpCall) -> Reply:
@@ -213,7 +232,8 @@ async def transact_http(call: HttpCall) -> Reply:
     if not request.operations:
         return NO_CONTENT
     common = (request.metadata or {}) | (metadata_of(call.query) if call.query else {})
-    await transact(binding, [_operation(binding, each, common) for each in request.operations])
+    operations = await each(call.app, request.operations, lambda operation: _operation(binding, operation, common))
+    await transact(binding, operations)
     return NO_CONTENT
 
 
@@ -247,12 +267,12 @@ def _write(binding: StateBinding, item: _Item, common: dict[str, str] | None) ->
     return Write(key, bytes(item.value), item.etag or None, first_write, ttl)
 
 
-def _operation(binding: StateBinding, each: _Operation, common: dict[str, str]) -> Write | Delete:
-    item = each.request
-    if each.operation == "delete":
+def _operation(binding: StateBinding, operation: _Operation, common: dict[str, str]) -> Write | Delete:
+    item = operation.request
+    if operation.operation == "delete":
         return Delete(draw_key(binding, item.key), item.etag or None)
-    if each.operation != "upsert":
-        raise NOT_SUPPORTED_STATE_OPERATION.error(operation=each.operation)
+    if operation.operation != "upsert":
+        raise NOT_SUPPORTED_STATE_OPERATION.error(operation=operation.operation)
     key = draw_key(binding, item.key)
     first_write = item.options is not None and item.options.concurrency == "first-write"
     try:

@@ -25,6 +25,7 @@ WAIT_SECONDS = 20.0
 SERVICE = "/dapr.proto.runtime.v1.Dapr/"
 ANSWERS: Mapping[str, type[Message]] = {
     "GetState": state_pb2.GetStateResponse,
+    "GetBulkState": state_pb2.GetBulkStateResponse,
     "SaveState": Empty,
     "DeleteState": Empty,
     "ExecuteStateTransaction": Empty,

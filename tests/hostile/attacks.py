@@ -4,6 +4,7 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from noded.wire.huffman import encode
 from tenancy.fairness import CROWDED_BYTES, OVERRUN_BYTES
 from tests.hostile.bad_app import GRPC, HTTP1, HTTP2
 from tests.hostile.scene import (
@@ -85,6 +86,25 @@ def _resets(number: int) -> bytes:
     return frame(HEADERS, END_HEADERS, stream_id, _SAVE) + frame(RST_STREAM, 0, stream_id, b"\0\0\0\x08")
 
 
+def _long_head(number: int) -> bytes:
+    """Nearly as much text, in Huffman's code, as a head may have."""
+    return frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, _LONG_BLOCK)
+
+
+def long_text(code: bytes) -> bytes:
+    """A string literal in Huffman's code (RFC 7541 section 5.2), of 127 bytes or more."""
+    size, told = len(code) - 127, bytearray(b"\xff")
+    while size > 127:
+        told.append(size & 127 | 128)
+        size >>= 7
+    return bytes(told) + bytes((size,)) + code
+
+
+def _batch(items: int) -> bytes:
+    body = b"[" + b",".join(b'{"key":"k%d","value":%d}' % (number, number) for number in range(items)) + b"]"
+    return b"POST /v1.0/state/memory HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
 def _call(app_id: str) -> bytes:
     return b"POST /v1.0/invoke/%b/method/x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" % app_id.encode()
 
@@ -106,6 +126,8 @@ _GETS_LARGE = b"".join(map(_get_large, range(500)))
 _SOME_LARGE = b"".join(map(_get_large, range(_STREAMS)))
 _BOMB = _GET + b"\x40\x01a\x7f\xa1\x1e" + b"v" * 4000 + b"\xbe" * 10_000
 _BOMBS = b"".join(frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, _BOMB) for number in range(_STREAMS))
+_LONG_BLOCK = _GET + b"\0\x01a" + long_text(encode(b"0123456789abcdef" * 500))
+_LONG_HEADS = b"".join(map(_long_head, range(_STREAMS)))
 _BYTE_WINDOWS = b"".join(frame(WINDOW_UPDATE, 0, 2 * (number % _STREAMS) + 1, b"\0\0\0\1") for number in range(_ROUNDS))
 _SLOW_HTTP1 = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % _LARGE * 500
 _SLOW_HTTP2 = PREFACE + settings(initial_window=2**31 - 1) + _ALL_WINDOWS + _GETS_LARGE
@@ -133,6 +155,11 @@ ATTACKS = {
     "header_bomb": Attack(
         "header bomb, HPACK", (Behaviour(_OPENING + _BOMBS, read_bytes=_READ_ALL, hangs_up=True),), 8 << 20
     ),
+    "long_heads": Attack(
+        "long heads, HPACK", (Behaviour(_OPENING + _LONG_HEADS, hangs_up=True, both_sockets=True),), _LEFT_BYTES
+    ),
+    "batches": Attack("saves of 1,000 items", (Behaviour(_batch(1000) * 5, hangs_up=True),), _LEFT_BYTES),
+    "long_batches": Attack("saves of 20,000 items", (Behaviour(_batch(20_000), hangs_up=True),), _LEFT_BYTES),
     "endless_head": Attack(
         "head without end",
         (Behaviour(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 200_000, hangs_up=True),),

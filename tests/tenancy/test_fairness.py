@@ -4,6 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -552,3 +553,58 @@ def test_what_is_dropped_tells_nothing_of_what_the_next_slice_costs() -> None:
         node.round()
     assert closing.got
     assert max(dear.sizes[2:]) <= FAIR_SLICE_NS // 200
+
+
+def test_work_in_pieces_lets_others_in_between() -> None:
+    """Each piece waits for its tenant's turn and is charged; another's request is not behind all of them."""
+    node = Node()
+    worker, other = Peer(node, Turn(), "worker"), Peer(node, Turn(), "other")
+    left = 20
+
+    def piece() -> None:
+        nonlocal left
+        left -= 1
+        node.now_ns += QUANTUM_NS
+        node.log.append("piece")
+        if left:
+            node.turns.go_on(worker.turn, piece)
+
+    worker.on_feed = lambda _: node.turns.go_on(worker.turn, piece)
+    worker.offer(b"request")
+    for _ in range(3):
+        node.round()
+    other.offer(b"small")
+    node.settle()
+    assert node.log.index("other") <= 1 + 4
+    assert node.log.count("piece") == 20
+    assert worker.turn.served_ns >= 20 * QUANTUM_NS
+    assert not worker.turn.waiting
+
+
+def test_work_in_pieces_is_ended_before_its_tenant_begins_more() -> None:
+    """Of many connections that bring large requests one at a time has its memory."""
+    node = Node()
+    turn = Turn()
+    under_way: set[str] = set()
+    most = 0
+
+    def begin(peer: Peer, _data: bytes) -> None:
+        nonlocal most
+        under_way.add(peer.name)
+        most = max(most, len(under_way))
+        node.turns.go_on(turn, partial(piece, peer.name, 5))
+
+    def piece(name: str, left: int) -> None:
+        node.now_ns += QUANTUM_NS
+        if left:
+            node.turns.go_on(turn, partial(piece, name, left - 1))
+        else:
+            under_way.remove(name)
+
+    for name in "abcd":
+        peer = Peer(node, turn, name)
+        peer.on_feed = partial(begin, peer)
+        peer.offer(b"request")
+    node.settle()
+    assert not under_way
+    assert most == 1
