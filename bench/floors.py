@@ -17,15 +17,15 @@ class Floor:
 
 FLOORS: Mapping[str, Floor] = MappingProxyType(
     {
-        "http_get_memory": Floor(4),
-        "http_save_memory": Floor(3.5),
-        "http_get_sqlite": Floor(4),
+        "http_get_memory": Floor(4.5),
+        "http_save_memory": Floor(4.5),
+        "http_get_sqlite": Floor(8),
         "http_save_sqlite": Floor(25),
-        "grpc_get": Floor(2.5),
-        "grpc_get_ghz": Floor(2.5, "per_core"),
-        "grpc_get_traced": Floor(1.5, "per_core"),
-        "invoke": Floor(10),
-        "pubsub": Floor(6),
+        "grpc_get": Floor(2.8),
+        "grpc_get_ghz": Floor(3, "per_core"),
+        "grpc_get_traced": Floor(2, "per_core"),
+        "invoke": Floor(11.5),
+        "pubsub": Floor(6.5),
     }
 )
 
