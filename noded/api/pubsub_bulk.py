@@ -18,6 +18,7 @@ from noded import errors
 from noded.api import cloudevents
 from noded.api.cloudevents import DataKind
 from noded.api.lenient_json import NotJson, first_value
+from noded.api.pieces import UNREADABLE_JSON
 from noded.api.pubsub import (
     Publication,
     about,
@@ -132,7 +133,7 @@ def _items(body: bytes) -> Sequence[_Item]:
     """Read the list of entries. Raises NotJson."""
     try:
         return _decode_items(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE_JSON:
         return _lenient_items(body)
 
 

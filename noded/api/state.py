@@ -110,17 +110,12 @@ async def get(binding: StateBinding, key: StoreKey, raw_key: str) -> Item | None
     try:
         item = await binding.store.get(key)
     except ComponentError as error:
-        raise failed_get(binding, raw_key, since, error) from error
+        use.failed("get", since)
+        raise STATE_GET.error(key=raw_key, name=binding.name, text=error) from error
     use.get.count += 1
     if use.time.now is not since:
         use.took(use.get, since)
     return item
-
-
-def failed_get(binding: StateBinding, raw_key: str, since: float, error: ComponentError) -> ApiError:
-    """The answer to a read that the store's own error ended; it is counted."""
-    binding.use.failed("get", since)
-    return STATE_GET.error(key=raw_key, name=binding.name, text=error)
 
 
 async def get_bulk(app: App, store_name: str, raw_keys: Sequence[str]) -> Sequence[Item | None]:

@@ -15,10 +15,10 @@ from noded.api.state import (
     delete,
     draw_key,
     expiry_metadata,
-    failed_get,
     failure,
     find_store,
     find_transactional,
+    get,
     get_bulk,
     parse_ttl,
     refuse_query,
@@ -105,15 +105,7 @@ def get_http(call: HttpCall) -> Reply | Running:
 
 
 async def _get_later(binding: StateBinding, key: StoreKey, raw_key: str) -> Reply:
-    use = binding.use
-    since = use.time.now
-    try:
-        item = await binding.store.get(key)  # as `get` does: a coroutine less
-    except ComponentError as error:
-        raise failed_get(binding, raw_key, since, error) from error
-    use.get.count += 1
-    if use.time.now is not since:
-        use.took(use.get, since)
+    item = await get(binding, key, raw_key)
     return NO_CONTENT if item is None else _told(item)
 
 

@@ -4,6 +4,7 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from noded.wire.hpack import encode_integer
 from noded.wire.huffman import encode
 from tenancy.fairness import CROWDED_BYTES, OVERRUN_BYTES
 from tests.hostile.bad_app import GRPC, HTTP1, HTTP2
@@ -91,15 +92,6 @@ def _long_head(number: int) -> bytes:
     return frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, _LONG_BLOCK)
 
 
-def long_text(code: bytes) -> bytes:
-    """A string literal in Huffman's code (RFC 7541 section 5.2), of 127 bytes or more."""
-    size, told = len(code) - 127, bytearray(b"\xff")
-    while size > 127:
-        told.append(size & 127 | 128)
-        size >>= 7
-    return bytes(told) + bytes((size,)) + code
-
-
 def _batch(items: int) -> bytes:
     body = b"[" + b",".join(b'{"key":"k%d","value":%d}' % (number, number) for number in range(items)) + b"]"
     return b"POST /v1.0/state/memory HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -126,7 +118,8 @@ _GETS_LARGE = b"".join(map(_get_large, range(500)))
 _SOME_LARGE = b"".join(map(_get_large, range(_STREAMS)))
 _BOMB = _GET + b"\x40\x01a\x7f\xa1\x1e" + b"v" * 4000 + b"\xbe" * 10_000
 _BOMBS = b"".join(frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, _BOMB) for number in range(_STREAMS))
-_LONG_BLOCK = _GET + b"\0\x01a" + long_text(encode(b"0123456789abcdef" * 500))
+_LONG_TEXT = encode(b"0123456789abcdef" * 500)
+_LONG_BLOCK = _GET + b"\0\x01a" + encode_integer(len(_LONG_TEXT), 0x7F, 0x80) + _LONG_TEXT
 _LONG_HEADS = b"".join(map(_long_head, range(_STREAMS)))
 _BYTE_WINDOWS = b"".join(frame(WINDOW_UPDATE, 0, 2 * (number % _STREAMS) + 1, b"\0\0\0\1") for number in range(_ROUNDS))
 _SLOW_HTTP1 = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % _LARGE * 500
