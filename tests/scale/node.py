@@ -68,9 +68,12 @@ def tasks_of(operator: HttpClient) -> int:
     return int(float(found[1]))
 
 
-def attach(operator: HttpClient, name: str) -> None:
-    """Attach an app at run time, until it is detached. Raises AssertionError with what the daemon said."""
-    answer = operator("POST", "/v1/apps", {"appId": name, "hold": False, "loopback": False})
+def attach(operator: HttpClient, name: str, channel: str = "") -> None:
+    """Attach an app at run time, until it is detached. Raises AssertionError with what the daemon said.
+
+    channel: where it listens, `host:port`; "": it only calls.
+    """
+    answer = operator("POST", "/v1/apps", {"appId": name, "hold": False, "loopback": False, "channel": channel})
     assert answer.status == 200, answer.body
 
 
