@@ -3,6 +3,10 @@
 Beside `x.db` stands `x.db.noded-lock`, locked while a daemon has the store open; the kernel lets go of it when the
 process dies. After a clean close it holds the file's size and time, so that the next start knows whether anyone wrote
 since.
+
+What is made here only its owner may read: SQLite gives a file's -wal, -shm and -journal the file's own mode. A file
+that was there keeps its mode: whoever opened it to a group, for backups or another process, meant it.
+Source: SQLite's os_unix.c, findCreateFileMode.
 """
 
 import fcntl
@@ -59,6 +63,7 @@ class OwnedFile:
         self.untouched = mark != b"" and mark == self._mark()
         """Whether nobody wrote to the file since it was closed cleanly."""
         os.ftruncate(self._descriptor, 0)
+        _make_private(path)
 
     def release(self, *, clean: bool) -> None:
         """Let others have it; `clean`: the totals in it are right. Unmarked (a full disk), they are counted anew."""
@@ -144,6 +149,12 @@ def write_totals(connection: sqlite3.Connection, statements: Statements, totals:
     """Replace the stored totals, inside the caller's transaction."""
     connection.execute(statements.clear_totals)
     connection.executemany(statements.write_totals, [(owner, *counts) for owner, counts in totals.items()])
+
+
+def _make_private(path: Path) -> None:
+    """Make the file where there is none: to SQLite an empty one is new. What cannot be made SQLite tells of."""
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _prepare(

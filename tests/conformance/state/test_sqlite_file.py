@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import stat
 from base64 import b64encode
 from pathlib import Path
 
@@ -49,6 +50,11 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
     finally:
         connection.close()
+
+
+def modes(path: Path) -> dict[str, int]:
+    """Of the file and what stands beside it."""
+    return {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.glob(f"{path.name}*")}
 
 
 def change(path: Path, statement: str, *parameters: object) -> None:
@@ -163,6 +169,32 @@ def test_a_wrong_field_is_named(rig: Rig, metadata: dict[str, str], message: str
     """A value that cannot be is refused with field, what was found and what is allowed."""
     with pytest.raises(ConfigError, match=message):
         rig.open(TYPE, metadata)
+
+
+@pytest.mark.parametrize("disable_wal", ["false", "true"])
+def test_what_is_made_only_its_owner_may_read(rig: Rig, path: Path, disable_wal: str) -> None:
+    """Whatever the umask: the file and all that SQLite and the journal put beside it."""
+    umask = os.umask(0)
+    try:
+        store = opened(rig, path, disableWAL=disable_wal, journal="always")
+        store.set("app||key", b"1")
+        beside = modes(path)
+    finally:
+        os.umask(umask)
+    wal = {"x.db-wal", "x.db-shm", "x.db.noded-journal"}
+    assert set(beside) == {"x.db", "x.db.noded-lock"} | (wal if disable_wal == "false" else set())
+    assert set(beside.values()) == {0o600}
+
+
+def test_a_file_that_was_there_keeps_its_mode(rig: Rig, path: Path) -> None:
+    """Who opened it to a group, for a backup's sake say, meant it; what SQLite puts beside it is open to them, too."""
+    path.touch()
+    path.chmod(0o640)
+    store = opened(rig, path)
+    store.set("app||key", b"1")
+    assert {name: modes(path)[name] for name in ("x.db", "x.db-wal", "x.db-shm")} == dict.fromkeys(
+        ("x.db", "x.db-wal", "x.db-shm"), 0o640
+    )
 
 
 def test_unknown_fields_are_ignored_and_durations_may_be_seconds(rig: Rig, path: Path) -> None:
