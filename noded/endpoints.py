@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from components.disk import disk_remedy
 from noded.config.paths import SocketPaths, socket_paths
 from noded.config.records import AppSpec, LoopbackSpec
 from noded.loopback_places import Place, Places
@@ -132,10 +133,14 @@ class NodeEndpoints:
 
 
 def _write_token(path: Path, token: str) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token)
-    parent = path.parent.stat()
-    if os.geteuid() == 0:
-        os.chown(path, parent.st_uid, parent.st_gid)
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token)
+        parent = path.parent.stat()
+        if os.geteuid() == 0:
+            os.chown(path, parent.st_uid, parent.st_gid)
+    except OSError as error:
+        remedy = disk_remedy(error, path.parent, "the daemon must own that directory")
+        raise SocketError(f"{path}: {error.strerror}: {remedy}") from error

@@ -11,6 +11,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.disk import disk_remedy
 from noded.config.paths import check_length
 from tenancy.identity import Ownership, own_directory
 
@@ -53,7 +54,8 @@ class DirectoryLock:
         except FileExistsError:
             raise SocketError(f"{what} {directory}: is a file: choose another") from None
         except OSError as error:
-            raise SocketError(f"{what} {directory}: {error.strerror}: make it writable or choose another") from error
+            remedy = disk_remedy(error, directory, "make it writable or choose another")
+            raise SocketError(f"{what} {directory}: {error.strerror}: {remedy}") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -78,7 +80,8 @@ def make_directory(path: Path, wanted: Ownership) -> None:
         path.mkdir(exist_ok=True, mode=0o700)
         own_directory(os.fspath(path), wanted)
     except OSError as error:
-        raise SocketError(f"directory {path}: {error.strerror}: the daemon must own it, and may need root") from error
+        remedy = disk_remedy(error, path, "the daemon must own it, and may need root")
+        raise SocketError(f"directory {path}: {error.strerror}: {remedy}") from error
 
 
 def bind_unix(path: Path, wanted: Ownership) -> SocketFile:
@@ -103,7 +106,8 @@ def bind_unix(path: Path, wanted: Ownership) -> SocketFile:
     except OSError as error:
         sock.close()
         temporary.unlink(missing_ok=True)
-        raise SocketError(f"socket {path}: {error.strerror}") from error
+        remedy = disk_remedy(error, path.parent, "the daemon must own its directory, and may need root")
+        raise SocketError(f"socket {path}: {error.strerror}: {remedy}") from error
     return SocketFile(sock, path, inode)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from components.disk import disk_remedy
 from components.journal import records
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ class Journal:
             self._worker.run(self._write)
         else:
             self._asynchronous.write(self._position, self._length, self._on_written)
+
+    def told(self, error: OSError) -> str:
+        """Say which file could not be made or written, why, and what to do."""
+        remedy = disk_remedy(error, self._path.parent, "make its directory one that this user may write")
+        return f"{self._path}: {error.strerror or error}: {remedy}"
 
     def close(self) -> None:
         """Close the file. Nothing is being appended."""

@@ -26,7 +26,7 @@ def test_a_full_disk_keeps_no_daemon_from_its_end() -> None:
                 pass
             daemon.process.send_signal(signal.SIGTERM)
             assert daemon.process.wait(END_SECONDS) == 0
-            assert daemon.log().count(": cannot write: database or disk is full") == 1
+            assert daemon.log().count(": cannot write: database or disk is full: make room on its disk") == 1
             assert "Traceback" not in daemon.log()
             assert "did not close" not in daemon.log()
         ballast.unlink()

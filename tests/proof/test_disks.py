@@ -12,6 +12,7 @@ from tests.proof.disks import read_only, small_disk
 from tests.proof.node import Place, counts_of_file, place, used_stored
 
 VALUE = "x" * 20_000
+REMEDIES = {"a small disk": "make room on its disk", "a file's largest size": "ulimit -f"}
 DAMAGED = b"this was a database once" * 4000
 
 
@@ -70,6 +71,7 @@ def test_a_full_disk_refuses_what_it_cannot_keep(how: str) -> None:
             assert answer[0] == 500
             assert "ERR_STATE_SAVE" in answer[1]
             assert "nothing was written" in answer[1]
+            assert REMEDIES[how] in answer[1]
             assert save(neighbour, "statestore", "n")[0] == 500, "the file is everyone's"
             assert save(neighbour, "memory", "n") == (204, "")
             assert [get(client, "statestore", f"k{number}") for number in range(kept)] == [VALUE] * kept

@@ -195,11 +195,13 @@ class Commits:
         self._awake.end()
         ledger = self._surroundings.ledger
         if error is not None:
-            log.error("no journal any more: %s", error)
+            assert self._journal is not None, "it was written to"
+            told = self._journal.told(error)
+            log.error("goes on without a journal until the next start: %s", told)
             self._journal = None
             epoch.due = True
             refund_growth(ledger, group.grown)
-            self._refuse(batch, Unavailable(f"the journal cannot be written: {error}"))
+            self._refuse(batch, Unavailable(f"nothing was written: {told}"))
             return
         free(ledger, group.shrunk)
         items = group.items()

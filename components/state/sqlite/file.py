@@ -20,6 +20,7 @@ from typing import ClassVar
 import msgspec
 
 from components.contract import ConfigError, Unavailable
+from components.disk import disk_remedy
 from components.state.changes import Deltas
 from components.state.sqlite.recovery import recover
 from components.state.sqlite.settings import Settings
@@ -35,6 +36,26 @@ _FILLED_PART = 16
 """A log over this part of the room that is left on the disk is not filled: its items need that room themselves."""
 
 
+_DAMAGED = (
+    "it is damaged or no SQLite file: restore it from a backup, or move it away with its -wal and -shm to start with an"
+    " empty store"
+)
+_NOT_WRITABLE = "make the file and its directory writable for this user"
+_LOCKED = "another process keeps it locked: stop that one, or raise busyTimeout"
+_REMEDIES = {
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_READONLY: _NOT_WRITABLE,
+    sqlite3.SQLITE_CANTOPEN: _NOT_WRITABLE,
+    sqlite3.SQLITE_PERM: _NOT_WRITABLE,
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_FULL: "make room on its disk, or raise the quota or max_page_count that is used up",
+    sqlite3.SQLITE_IOERR: "its disk, a quota or a limit on the size of files refused it: `dmesg`, `quota`, `ulimit -f`",
+}
+"""By SQLite's primary result code. Source: https://www.sqlite.org/rescode.html."""
+
+
 class OwnedFile:
     """The right to use one file, until `release`."""
 
@@ -47,10 +68,9 @@ class OwnedFile:
         try:
             self._descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Unavailable(
-                f"component {component}: cannot write in {path.parent} ({error.strerror}): make it a directory"
-                " that this user may write, or set connectionString"
-            ) from error
+            what = f"component {component}: cannot write in {path.parent} ({error.strerror})"
+            otherwise = "make it a directory that this user may write, or set connectionString"
+            raise Unavailable(f"{what}: {disk_remedy(error, path.parent, otherwise)}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -107,18 +127,13 @@ def connect(component: str, settings: Settings) -> sqlite3.Connection:
 def cannot_open(component: str, settings: Settings, error: sqlite3.Error) -> Unavailable:
     """Say what is wrong with the file, and what to do."""
     where = settings.path or ":memory:"
-    if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        remedy = (
-            "it is damaged or no SQLite file: restore it from a backup, or move it away with its -wal and -shm to start"
-            " with an empty store"
-        )
-    elif error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        remedy = "make the file and its directory writable for this user"
-    elif error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        remedy = "another process keeps it locked: stop that one, or raise busyTimeout"
-    else:
-        remedy = "see the message of SQLite"
-    return Unavailable(f"component {component}: cannot open {where}: {error}: {remedy}")
+    return Unavailable(f"component {component}: cannot open {where}: {with_remedy(error)}")
+
+
+def with_remedy(error: Exception) -> str:
+    """What is wrong with the file, and what to do where that is known."""
+    remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # the modules' own errors have no code
+    return f"{error}: {remedy}" if remedy else str(error)
 
 
 def open_database(

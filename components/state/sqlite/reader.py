@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from components.completion import Completion
 from components.contract import Item, StoreKey, Unavailable
+from components.state.sqlite.file import with_remedy
 from components.state.sqlite.statements import Statements
 
 _LONG_CHARACTERS = 65_536
@@ -54,7 +55,7 @@ class Reader:
         try:
             answers = self._read([miss.key for miss in misses])
         except (sqlite3.Error, msgspec.DecodeError) as error:
-            failure = Unavailable(f"{self._name}: cannot read: {error}")
+            failure = Unavailable(f"{self._name}: cannot read: {with_remedy(error)}")
             answers = {miss.key: failure for miss in misses}
         self._run_soon(partial(self._answered, misses, answers))
 

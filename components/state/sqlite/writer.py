@@ -18,7 +18,7 @@ from components.contract import Item, Ledger, StoreKey, Unavailable, owner_of, s
 from components.journal.file import Journal
 from components.state.changes import Deltas, Version, add, free, refund_growth
 from components.state.sqlite.epoch import Epoch
-from components.state.sqlite.file import write_totals
+from components.state.sqlite.file import with_remedy, write_totals
 from components.state.sqlite.group import Group, Request, decide_group, encode
 from components.state.sqlite.recount import Recount
 from components.state.sqlite.recovery import last_epoch
@@ -107,14 +107,17 @@ class Writer:
 
     def begin_epoch(self, begun: Callable[[int | None], None]) -> None:
         """Open an epoch and tell its number; None: not now, commit groups as they come."""
-        number = None
+        number, journaling = None, self._journaling
         try:
-            number = self._begin_epoch()
+            if journaling is not None and not self._without_journal:
+                number = self._begin_epoch(journaling)
         except sqlite3.Error:  # locked: the commit that is tried next tells whom it concerns
             number = None
         except OSError as error:
-            log.warning("%s: goes on without a journal: %s", self._name, error)
             self._without_journal = True
+            assert journaling is not None, "it failed"
+            told = journaling.journal.told(error)
+            log.warning("%s: goes on without a journal until the next start: %s", self._name, told)
         self._loop_side.run_soon(partial(begun, number))
 
     def look_up(
@@ -233,9 +236,8 @@ class Writer:
     def _execute(self, texts: Sequence[str]) -> None:
         self._connection.execute(self._statements.changing(texts), texts)
 
-    def _begin_epoch(self) -> int | None:
-        journaling = self._journaling
-        if journaling is None or self._without_journal or journaling.sharing.others():
+    def _begin_epoch(self, journaling: Journaling) -> int | None:
+        if journaling.sharing.others():
             return None
         disk = os.statvfs(journaling.directory)
         if disk.f_bavail * disk.f_frsize < _EPOCH_ROOM_BYTES:
@@ -266,10 +268,11 @@ class Writer:
 
     def _tell_failing(self, error: sqlite3.Error) -> Unavailable:
         """Log the first of a row of failures: each request is told its own."""
+        told = with_remedy(error)
         if not self._failing:
             self._failing = True
-            log.error("%s: cannot write: %s", self._name, error)
-        return Unavailable(f"{self._name}: nothing was written: {error}")
+            log.error("%s: cannot write: %s", self._name, told)
+        return Unavailable(f"{self._name}: nothing was written: {told}")
 
     def _tell_working(self) -> None:
         if self._failing:

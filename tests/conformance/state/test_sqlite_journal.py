@@ -1,5 +1,6 @@
 """state.sqlite's journal: what it made durable is read at once, is in the file in time, and outlives every crash."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -292,9 +293,44 @@ def test_a_file_that_cannot_take_it(rig: Rig, path: Path) -> None:
     again.set("app||more", b"1")
 
 
+def test_a_journal_that_cannot_be_made(rig: Rig, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The store does without and says so once, with the file and what to do; every write is in the file at once."""
+    store = opened(rig, path)
+    journal_of(path).mkdir()
+    for number in range(3):
+        store.set(f"app||{number}", b"1")
+        assert in_file(path)[f"app||{number}"] == "1"
+    (told,) = [each for each in caplog.messages if "goes on without a journal until the next start" in each]
+    assert str(journal_of(path)) in told
+    assert "make its directory one that this user may write" in told
+
+
+def test_a_journal_whose_disk_fails(rig: Rig, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who wrote is told that nothing was written, where and what to do; the next write goes to the file."""
+    store = opened(rig, path)
+    store.set("app||kept", b"1")
+    (written_by,) = [link for link in Path("/proc/self/fd").iterdir() if _leads_to(link, journal_of(path))]
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, int(written_by.name))
+    os.close(full)
+    (outcome,) = rig.outcomes([store.inner.set(write("app||lost", b"1"))])
+    assert isinstance(outcome, Unavailable)
+    told = f"{journal_of(path)}: No space left on device: make room on the disk of {path.parent}"
+    assert f"nothing was written: {told}" in str(outcome)
+    assert any(told in each for each in caplog.messages)
+    store.set("app||next", b"1")
+    assert in_file(path) == {"app||kept": "1", "app||next": "1"}
+
+
+def _leads_to(link: Path, path: Path) -> bool:
+    return link.exists() and link.readlink() == path
+
+
 def _is_refused(rig: Rig, store: Store) -> bool:
     (outcome,) = rig.outcomes([store.inner.set(write("app||refused", b"1"))])
-    return isinstance(outcome, Unavailable) and "nothing was written: database or disk is full" in str(outcome)
+    return isinstance(outcome, Unavailable) and "nothing was written: database or disk is full: make room on" in str(
+        outcome
+    )
 
 
 def test_expired_items_are_purged_between_epochs(rig: Rig, path: Path) -> None:
