@@ -57,6 +57,12 @@ PUBSUBS: dict[str, Backend[PubSub]] = {
     "pubsub.in-memory": Backend("components.pubsub.in_memory", "InMemoryPubSub"),
 }
 
+VERSIONS = frozenset({"v1", "v0", ""})
+"""Of every type there is, in any case; "": not said.
+
+Source: daprd 1.18 pkg/components/versioning.go, IsInitialVersion.
+"""
+
 
 def open_state(component_type: str, name: str, metadata: Mapping[str, str], surroundings: Surroundings) -> StateStore:
     """Open a state store; any thread may. Raises ConfigError (type or field), Unavailable (file or server)."""

@@ -12,7 +12,7 @@ from functools import partial
 import trio
 
 from components.contract import ComponentError, PubSub, StateStore, Surroundings
-from components.registry import PUBSUBS, STATE_STORES, open_pubsub, open_state
+from components.registry import PUBSUBS, STATE_STORES, VERSIONS, open_pubsub, open_state
 from noded.api.topic_scopes import topic_scopes
 from noded.app import App, PubSubBinding, StateBinding
 from noded.config.instantiate import is_per_app, resolve_metadata
@@ -61,12 +61,12 @@ class Backends:
         self._books = books
         self._surroundings = surroundings
         self._open: dict[Key, Backend] = {}
-        self._unserved: dict[tuple[object, ...], Backend] = {}  # of types that noded does not have
+        self._unserved: dict[tuple[object, ...], Backend] = {}  # of types and versions that noded lacks
         self.on_ready: Callable[[], None] = _nothing
         """Called when a component that had failed is open: apps bind anew."""
 
     def listing(self) -> list[Backend]:
-        """Every component, open or not, those of types that noded does not have among them."""
+        """Every component, open or not, those of types and versions that noded lacks among them."""
         return [*self._open.values(), *self._unserved.values()]
 
     async def configure(self, specs: tuple[ComponentSpec, ...]) -> None:
@@ -120,9 +120,7 @@ class Backends:
             if _is_served(spec):
                 continue
             key = _identity(spec)
-            problem = (
-                f"noded has no component of type {spec.type}; it has {', '.join(sorted((*STATE_STORES, *PUBSUBS)))}"
-            )
+            problem = _unserved(spec)
             self._unserved[key] = Backend(spec, {}, problem=problem)
             if key not in known:
                 log.error(DOES_NOT_OPEN, spec.name, spec.type, problem)
@@ -195,7 +193,18 @@ def _may_use(spec: ComponentSpec, app: App) -> bool:
 
 
 def _is_served(spec: ComponentSpec) -> bool:
+    return _is_known(spec) and spec.version.lower() in VERSIONS
+
+
+def _is_known(spec: ComponentSpec) -> bool:
     return spec.type in STATE_STORES or spec.type in PUBSUBS
+
+
+def _unserved(spec: ComponentSpec) -> str:
+    """Why it is not, and what would be."""
+    if _is_known(spec):
+        return f"noded has no version {spec.version} of {spec.type}: set spec.version to v1"
+    return f"noded has no component of type {spec.type}; it has {', '.join(sorted((*STATE_STORES, *PUBSUBS)))}"
 
 
 def _key_prefix(metadata: Mapping[str, str]) -> str | None:

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from components.contract import ConfigError
 from components.fields import Field, Fields, FieldType
-from components.registry import PUBSUBS, STATE_STORES
+from components.registry import PUBSUBS, STATE_STORES, VERSIONS
 from noded.config.common_fields import COMMON_FIELDS, FIELDS_NOT_SERVED
 from noded.config.instantiate import TEMPLATES
 from noded.config.load import load_resources
@@ -74,6 +74,10 @@ class _Component:
             origin = _at_field(self.spec.origin, "spec.type", self.places)
             yield _problem(origin, "spec.type", message, quote(self.spec.type), one_of(sorted(KNOWN_FIELDS)))
             return
+        if self.spec.version.lower() not in VERSIONS:
+            origin = _at_field(self.spec.origin, "spec.version", self.places)
+            message = f"is no version of {self.spec.type} noded has"
+            yield _problem(origin, "spec.version", message, quote(self.spec.version), "v1")
         fields = Fields(self.spec.name, (*declared, *self._common()), self.spec.metadata)
         for field in fields.declared:
             found = self._given(field)

@@ -100,7 +100,7 @@ def _type(text: str) -> str:
 
 
 def _version(text: str) -> str:
-    return "v1" if text.lower() in {"", "v0"} else parse_text(text.lower())
+    return parse_text(text) if text else "v1"
 
 
 def _protocol(text: str) -> AppProtocol:

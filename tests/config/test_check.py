@@ -38,6 +38,16 @@ def test_unknown_component_type_lists_the_known_ones(tmp_path: Path) -> None:
     assert all(each in problem for each in KNOWN_FIELDS)
 
 
+@pytest.mark.parametrize("version", ["v0", "V1", '""', "v9", "1"])
+def test_a_version_is_one_that_the_type_has(tmp_path: Path, version: str) -> None:
+    """Only v1, which is also meant by v0 and by none."""
+    given = component("state.in-memory").replace("  metadata", f"  version: {version}\n  metadata")
+    problems, _ = told(tmp_path, given)
+
+    unknown = f'6: spec.version: is no version of state.in-memory noded has; found "{version}"; allowed: v1'
+    assert problems == ([unknown] if version in {"v9", "1"} else [])
+
+
 def test_wrong_value_of_a_declared_field_is_told_at_its_line(tmp_path: Path) -> None:
     """A metadata value is read by the type its backend declares."""
     problems, warnings = told(

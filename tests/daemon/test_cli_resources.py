@@ -49,6 +49,20 @@ def test_component_of_a_type_that_noded_lacks_is_told_everywhere() -> None:
         assert daemon.log().count("does not open") == 1
 
 
+def test_component_of_a_version_that_noded_lacks_is_told_everywhere() -> None:
+    """As daprd, which has none but v1 and, for the sake of old files, v0: neither is guessed from another."""
+    unknown = REDIS.replace("state.redis", "state.in-memory").replace("version: v1", "version: v9")
+    with running_daemon({"a.yaml": APP % ("a", 1), "b.yaml": unknown}, {"a": "default"}) as daemon:
+        until(daemon.admin_socket.exists)
+        problem = "noded has no version v9 of state.in-memory: set spec.version to v1"
+
+        assert f"component cache (state.in-memory) does not open: {problem}\n" in daemon.log()
+        assert reloaded(daemon) == (1, [f"component cache (state.in-memory): {problem}"])
+        (daemon.root / "resources" / "b.yaml").write_text(unknown.replace("v9", "V0"))
+        assert reloaded(daemon) == (0, [])
+        assert [each["status"] for each in asked(daemon, "components")] == ["ready"]
+
+
 def test_component_that_does_not_open_fails_the_reload_unless_errors_are_ignored() -> None:
     """It is named once, with what to do."""
     with running_daemon({"a.yaml": APP % ("a", 1), "b.yaml": NOT_OPENING % "false"}, {"a": "default"}) as daemon:

@@ -17,6 +17,7 @@ from tests.daprd.slow_app import SlowApp
 
 GET_METADATA = "/dapr.proto.runtime.v1.Dapr/GetMetadata"
 NO_SUCH = STATE.replace("state.in-memory", "state.nonesuch")
+NO_VERSION = STATE.replace("version: v1", "version: v9")
 NOT_OPENING = STATE.replace(
     "{type: state.in-memory, version: v1}",
     "{type: state.sqlite, version: v1, metadata: [{name: connectionString, value: /nonexistent/dir/x.db}]}",
@@ -174,10 +175,14 @@ def test_components_come_from_resources_alone(tmp_path: Path) -> None:
         assert [each["name"] for each in sidecar.http("GET", "/v1.0/metadata").json()["components"]] == ["statestore"]
 
 
-@pytest.mark.parametrize("text", [NO_SUCH, NOT_OPENING], ids=["of an unknown type", "that does not open"])
+@pytest.mark.parametrize(
+    "text",
+    [NO_SUCH, NO_VERSION, NOT_OPENING],
+    ids=["of an unknown type", "of an unknown version", "that does not open"],
+)
 def test_a_component_that_fails_ends_it_unless_errors_are_ignored(text: str, tmp_path: Path) -> None:
     """Exit code 1 and the component's name; with ignoreErrors it starts without it."""
-    given = text.replace("version: v1", "version: v1, initTimeout: 2s")
+    given = text.replace("{type:", "{initTimeout: 2s, type:")
     directory = resources(tmp_path, given)
     http_port, grpc_port = free_ports(2)
     ports = ("--dapr-http-port", str(http_port), "--dapr-grpc-port", str(grpc_port), "--enable-metrics=false")
@@ -186,9 +191,7 @@ def test_a_component_that_fails_ends_it_unless_errors_are_ignored(text: str, tmp
 
     assert done.returncode == 1
     assert "[INIT_COMPONENT_FAILURE]: initialization error occurred for statestore" in done.stdout
-    (tmp_path / "resources" / "resource.yaml").write_text(
-        given.replace("version: v1", "version: v1, ignoreErrors: true")
-    )
+    (tmp_path / "resources" / "resource.yaml").write_text(given.replace("{init", "{ignoreErrors: true, init"))
     with running(tmp_path, "--resources-path", directory) as sidecar:
         assert sidecar.http("GET", "/v1.0/healthz").status == 204
 
