@@ -21,10 +21,11 @@ from noded.config.records import AppProtocol, AppSpec, SubscriptionSpec
 from noded.endpoints import Endpoints
 from noded.host import Host
 from noded.lanes import in_trio
+from noded.listener import Listener
 from noded.runtime.health_probe import GrpcProbe, HttpProbe, Probe
 from noded.runtime.lifecycle import Lifecycle
 from noded.runtime.subscriptions import Subscriptions
-from noded.server import Listener, Serving
+from noded.server import Serving
 
 if TYPE_CHECKING:
     from noded.channel_grpc import GrpcChannel

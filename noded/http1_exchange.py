@@ -34,6 +34,9 @@ class Link(Protocol):
     def unstall(self) -> None:
         """Feed again."""
 
+    def feed_again(self) -> None:
+        """Feed nothing in its tenant's next turn, ahead of what else of it waits."""
+
     def shut(self) -> None:
         """Close once what was sent is out."""
 

@@ -43,6 +43,9 @@ class Gone:
     def unstall(self) -> None:
         """Nothing is read."""
 
+    def feed_again(self) -> None:
+        """Nothing is read."""
+
     def shut(self) -> None:
         """It is closed."""
 

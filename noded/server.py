@@ -9,16 +9,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import trio
-
-from noded.app import App
 from noded.descriptors import UNBOUNDED, Descriptors
-from noded.opening import CLOSING_NS, Opening
+from noded.opening import CLOSING_NS
 from noded.server_wire import Wire, hung_up
 from noded.welcome import welcome
 from tenancy.fairness import SLICE_BYTES, Turn, Turns
+
+if TYPE_CHECKING:
+    from noded.listener import Listener
 
 log = logging.getLogger("noded.server")
 
@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
         self._eof = True
         if self._late_bytes >= 0:
             return False
-        if self._unparsed or self._stash:
+        if self._waits():
             self._ending = True
             return True
         if self._wire is None or hung_up(self._transport.get_extra_info("socket")):
@@ -233,6 +233,11 @@ class Connection(asyncio.Protocol):
         if not self._stalls and not self._in_feed and not self._closed:
             self._unstash()
 
+    def feed_again(self) -> None:
+        """Feed nothing in the tenant's next turn, ahead of what else of it waits."""
+        if not self._closed:
+            self._turns.give_back(self._turn, self, (b"",))
+
     def shut(self) -> None:
         """Close once what was sent is out."""
         if self._in_feed and self._out:
@@ -264,7 +269,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Finish what has arrived, then close."""
-        if self._unparsed or self._stash:
+        if self._waits():
             self._ending = True
         elif not self._closed:
             self._end()
@@ -298,8 +303,12 @@ class Connection(asyncio.Protocol):
             self._suspect()
         elif self.suspect_since is not None and not self._write_paused and not self._closed:
             self._clear()
-        if self._ending and not self._unparsed and not self._stash:
+        if self._ending and not self._waits():
             self._end()
+
+    def _waits(self) -> bool:
+        """Whether it is to be fed again, for what it has read."""
+        return bool(self._unparsed or self._stash) or any(entry.feeder is self for entry in self._turn.backlog)
 
     def _open(self, seen: bytes) -> None:
         """Tell HTTP/2 from HTTP/1.1 by the first bytes, and feed them; wait while they could be either."""
@@ -347,53 +356,3 @@ class Connection(asyncio.Protocol):
     def _clear(self) -> None:
         self.suspect_since = None
         self._serving.suspects.discard(self)
-
-
-class Listener:
-    """The open connections of one of an app's sockets."""
-
-    def __init__(self, app: App, serving: Serving, *, only_http2: bool, token: bytes | None) -> None:
-        self.app = app
-        self.serving = serving
-        self.only_http2 = only_http2
-        self.token = token
-        self.connections: set[Connection] = set()
-        self._all_closed: trio.Event | None = None
-
-    def __call__(self) -> Opening:
-        """Make the protocol of an accepted connection."""
-        return Opening(Connection(self), self.serving.turns, self.app.turn)
-
-    def admits(self, connection: Connection) -> bool:
-        """Count a connection in, or refuse it for the app's limit."""
-        tenant = self.app.tenant
-        refusal = tenant.gate.acquire("connections")
-        if refusal is not None:
-            tenant.refused(refusal)
-            return False
-        self.connections.add(connection)
-        return True
-
-    def closed(self, connection: Connection) -> None:
-        """Count it out."""
-        if connection in self.connections:
-            self.connections.remove(connection)
-            self.app.tenant.gate.free("connections")
-            if self._all_closed is not None and not self.connections:
-                self._all_closed.set()
-
-    async def wait_closed(self) -> None:
-        """Wait until the last connection is closed."""
-        if self.connections:
-            self._all_closed = trio.Event()
-            await self._all_closed.wait()
-
-    def drain(self) -> None:
-        """Let every connection finish what is under way, then close it."""
-        for connection in tuple(self.connections):
-            connection.drain()
-
-    def abort(self) -> None:
-        """Close every connection now."""
-        for connection in tuple(self.connections):
-            connection.abort()

@@ -17,15 +17,19 @@ from noded.server_http1 import Decide
 from noded.wire.http2 import ErrorCode, HeaderBlock, Http2Connection, Http2Limits
 
 _OUTPUT_BYTES = 256 << 10
-LIMITS = Http2Limits(max_concurrent_streams=1000, reset_burst=1000, max_output_bytes=_OUTPUT_BYTES)
-"""Streams per connection: gRPC clients put all calls on one; daprd (grpc-go) sets no limit."""
-GRPC_LIMITS = Http2Limits(
-    max_concurrent_streams=1000, reset_burst=1000, max_output_bytes=_OUTPUT_BYTES, min_ping_seconds=8.0
+_WHOLE_BLOCK_BYTES = 1 << 10
+"""Of a head that is decoded in one go, which takes 0.15 ms at the most."""
+LIMITS = Http2Limits(
+    max_concurrent_streams=1000,
+    reset_burst=1000,
+    max_output_bytes=_OUTPUT_BYTES,
+    whole_block_bytes=_WHOLE_BLOCK_BYTES,
 )
+"""Streams per connection: gRPC clients put all calls on one; daprd (grpc-go) sets no limit."""
+GRPC_LIMITS = replace(LIMITS, min_ping_seconds=8.0)
 """On the gRPC socket, where daprd ends connections whose clients ping more often than that."""
 GRPC_HEAD_BYTES = 8 << 10
-"""Of a call's head, at the least; as much as gRPC's servers in C, C++, Python and Java take. A head is decoded in one
-go: 64 KiB take up to 2 ms, in which nobody else is served. daprd takes 4 MiB."""
+"""Of a call's head, at the least; as much as gRPC's servers in C, C++, Python and Java take; daprd takes 4 MiB."""
 HEADER_LIST_SLACK_BYTES = 320
 """What Go's server adds to the size of a head for an HTTP/2 header list: 32 for each of ten fields."""
 
@@ -90,6 +94,9 @@ class Http2Wire:
             self._send_out()
         if self._holding:
             self._release()
+        if codec.put_off:
+            codec.put_off = False
+            self.link.feed_again()
         if codec.closed:
             self._end_streams()
             self.link.shut()

@@ -5,7 +5,7 @@ tenant's 99th percentile stays near its quiet one. What a piece costs is charged
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -23,7 +23,14 @@ TEXT_BYTES: Final = 8 << 10
 """Of JSON, decoded in one go."""
 UNREADABLE_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a body that is no JSON raises, or one nested deeper than the decoder goes."""
-_BETWEEN: Final = re.compile(rb'\}\s*,\s*(?=\{\s*"key")')
+SEARCHED_BYTES: Final = 64 << 10
+"""Of JSON, looked through in one go for where the next object begins."""
+_LONGEST_CUT: Final = 64
+"""Of what stands between two objects and shows that they are two; where it is longer, the text may not be cut."""
+KEYED: Final = re.compile(rb'\}\s*,\s*(?=\{\s*"key")')
+"""Between items of state."""
+IDENTIFIED: Final = re.compile(rb'\}\s*,\s*(?=\{\s*"entryI[dD]")')
+"""Between entries of a bulk publish."""
 
 
 async def each(app: App, items: Sequence[T], function: Callable[[T], R]) -> list[R]:
@@ -54,31 +61,29 @@ def size_for(binding: StateBinding) -> int:
     return ITEMS if binding.in_groups is None else GROUP_ITEMS
 
 
-async def decode_items(app: App, decoder: msgspec.json.Decoder[list[T] | None], body: bytes) -> list[T]:
-    """Decode a JSON array of objects whose first member is most likely "key". Raises UNREADABLE_JSON.
+async def decode_items(
+    app: App, decoder: msgspec.json.Decoder[list[T] | None], body: bytes, between: re.Pattern[bytes]
+) -> list[T]:
+    """Decode a JSON array of objects whose first members have most likely one name. Raises UNREADABLE_JSON.
 
     It is cut where one such object seems to end and the next to begin. Each piece that decodes was a whole number of
     elements; where one does not, the text is decoded as it is, in one go.
     """
     items: list[T] = []
+    start = 0
     try:
-        for piece in _pieces(body):
-            if items:
-                await app.next_turn()
-            items += decoder.decode(piece) or ()
+        while (cut := await _next_cut(app, between, body, start + TEXT_BYTES)) is not None:
+            items += decoder.decode((b"[%b]" if start else b"%b]") % body[start : cut.start() + 1]) or ()
+            start = cut.end()
+            await app.next_turn()
+        items += decoder.decode(b"[" + body[start:] if start else body) or ()
     except UNREADABLE_JSON:
         return decoder.decode(body) or []
     return items
 
 
-def _pieces(body: bytes) -> Iterator[bytes]:
-    cut = _BETWEEN.search(body, TEXT_BYTES)
-    if cut is None:
-        yield body
-        return
-    start = 0
-    while cut is not None:
-        yield (b"[%b]" if start else b"%b]") % body[start : cut.start() + 1]
-        start = cut.end()
-        cut = _BETWEEN.search(body, start + TEXT_BYTES)
-    yield b"[" + body[start:]
+async def _next_cut(app: App, between: re.Pattern[bytes], body: bytes, at: int) -> re.Match[bytes] | None:
+    while (cut := between.search(body, at, at + SEARCHED_BYTES)) is None and at + SEARCHED_BYTES < len(body):
+        at += SEARCHED_BYTES - _LONGEST_CUT
+        await app.next_turn()
+    return cut

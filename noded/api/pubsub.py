@@ -27,7 +27,8 @@ from tenancy.use import PublishUse
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _OVERRIDE = "cloudevent."
-_NO_METADATA: Mapping[str, str] = {}
+NO_METADATA: Mapping[str, str] = {}
+"""Shared by all that have none."""
 
 
 MAX_KNOWN_TOPICS = 256
@@ -54,7 +55,7 @@ class Publication(Struct):
     topic: str
     data: bytes
     content_type: str = ""
-    metadata: Mapping[str, str] = _NO_METADATA
+    metadata: Mapping[str, str] = NO_METADATA
     traceparent: str = ""
     tracestate: str = ""
 
@@ -115,7 +116,7 @@ def _publish_known(use: PublishUse, known: KnownTopic, call: HttpCall) -> None:
     since = use.time.now
     data = cloudevents.wrap_json(known.shared, call.body)
     try:
-        known.broker.publish_now(known.name, Message(data, _NO_METADATA, CLOUDEVENTS_JSON, UNTRACED))
+        known.broker.publish_now(known.name, Message(data, NO_METADATA, CLOUDEVENTS_JSON, UNTRACED))
     except ComponentError as error:
         pubsub_name, topic = call.params
         use.failed(topic, since)
@@ -129,7 +130,7 @@ def _publish_known(use: PublishUse, known: KnownTopic, call: HttpCall) -> None:
 async def _publish_http(call: HttpCall) -> Reply:
     pubsub_name, topic = map(as_utf8, call.params)
     content_type, traceparent, tracestate = _headers_of(call)
-    metadata = {name: as_utf8(value) for name, value in metadata_of(call.query).items()} if call.query else _NO_METADATA
+    metadata = {name: as_utf8(value) for name, value in metadata_of(call.query).items()} if call.query else NO_METADATA
     publication = Publication(pubsub_name, topic, call.body, content_type, metadata, traceparent, tracestate)
     if call.too_large:
         find_binding(call.app, publication)

@@ -1,25 +1,25 @@
 """Publishing many events in one request: every one is checked and wrapped before the first goes to the broker.
 
 Each event is accepted or refused by itself; a failure names the entries that failed and says nothing of the others.
-The loop is given back after every few events, so a request full of tiny ones delays nobody else.
+A request full of tiny ones is done in pieces (`pieces`), so it delays nobody else.
 Source: dapr-api.md 1.4; daprd 1.18 pkg/api/http/http.go onBulkPublish, pkg/api/grpc/grpc.go bulkPublishEvent.
 """
 
-import asyncio
 import binascii
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 from msgspec import Raw, Struct
 
-from components.completion import Completion
 from components.contract import ComponentError, Message
 from noded import errors
 from noded.api import cloudevents
 from noded.api.cloudevents import DataKind
 from noded.api.lenient_json import NotJson, first_value
-from noded.api.pieces import UNREADABLE_JSON
+from noded.api.pieces import IDENTIFIED, ITEMS, UNREADABLE_JSON, decode_items, each
 from noded.api.pubsub import (
+    NO_METADATA,
     Publication,
     about,
     about_topic,
@@ -29,16 +29,10 @@ from noded.api.pubsub import (
     find_binding,
     is_raw,
 )
-from noded.app import App
+from noded.app import App, PubSubBinding
 from noded.calls import NO_CONTENT, HttpCall, Reply
 from noded.errors import ApiError
 from noded.query import metadata_of
-
-SLICE_EVENTS = 32
-"""Wrapped or published at one go: about 0.3 ms."""
-
-SLICE_ITEMS = 512
-"""Read from the decoded request at one go: about as long."""
 
 _MISMATCH = "error: mismatch between contentType and event"
 _ID_WRONG = "entryId is duplicated or not present for entry"
@@ -70,14 +64,7 @@ async def publish_bulk(app: App, request: Publication, entries: Sequence[Entry])
     binding = find_binding(app, request)
     raw = is_raw(request)
     _check_ids(app, request, entries)
-    messages = []
-    for at, entry in enumerate(entries, 1):
-        metadata = {} if entry.metadata is None else {**request.metadata, **entry.metadata}
-        event = Publication(request.pubsub_name, request.topic, entry.data, entry.content_type, metadata)
-        event.traceparent, event.tracestate = request.traceparent, request.tracestate
-        messages.append(Message(entry.data if raw else envelope(app, binding, event), metadata))
-        if at % SLICE_EVENTS == 0:
-            await give_way()
+    messages = await each(app, entries, partial(_message, app, binding, request, raw=raw))
     topic = request.topic
     if not binding.scopes.may_publish(topic):
         error = f"topic {topic} is not allowed for app id {app.app_id}"
@@ -85,15 +72,25 @@ async def publish_bulk(app: App, request: Publication, entries: Sequence[Entry])
     failed = []
     since = binding.use.time.now
     name = binding.names.topic(topic)
-    for at, message in enumerate(messages, 1):
+    for at, message in enumerate(messages):
+        if at and not at % ITEMS:
+            await app.next_turn()
         try:
             await binding.broker.publish(name, message)
         except ComponentError as error:
-            failed.append(FailedEntry(entries[at - 1].entry_id, str(error)))
-        if at % SLICE_EVENTS == 0:
-            await give_way()
+            failed.append(FailedEntry(entries[at].entry_id, str(error)))
     binding.use.batch(topic, since, success=not failed)
     return failed
+
+
+def _message(app: App, binding: PubSubBinding, request: Publication, entry: Entry, *, raw: bool) -> Message:
+    """What the broker is given of an entry. Raises ApiError: it is no CloudEvent."""
+    metadata = NO_METADATA if entry.metadata is None else {**request.metadata, **entry.metadata}
+    if raw:
+        return Message(entry.data, metadata)
+    event = Publication(request.pubsub_name, request.topic, entry.data, entry.content_type, metadata)
+    event.traceparent, event.tracestate = request.traceparent, request.tracestate
+    return Message(envelope(app, binding, event), metadata)
 
 
 async def publish_bulk_http(call: HttpCall) -> Reply:
@@ -105,15 +102,11 @@ async def publish_bulk_http(call: HttpCall) -> Reply:
     find_binding(call.app, request)
     is_raw(request)
     try:
-        items = _items(call.body) if not call.too_large else _refuse("stream too large")
+        items = await _items(call.app, call.body) if not call.too_large else _refuse("stream too large")
     except NotJson as error:
         app_id = {"appID": call.app.app_id}
         raise about(errors.PUBSUB_UNMARSHAL_EVENTS, request, app_id, str(error)) from None
-    entries = []
-    for at, item in enumerate(items, 1):
-        entries.append(_entry(call.app, request, item))
-        if at % SLICE_ITEMS == 0:
-            await give_way()
+    entries = await each(call.app, items, partial(_entry, call.app, request))
     failed = await publish_bulk(call.app, request, entries)
     return _failure(request, failed) if failed else NO_CONTENT
 
@@ -125,14 +118,14 @@ class _Item(Struct, rename="camel", forbid_unknown_fields=True, gc=False):
     metadata: dict[str, str] | None = None
 
 
-_decode_items = msgspec.json.Decoder(list[_Item]).decode
+_decoder = msgspec.json.Decoder(list[_Item] | None)
 _decode_objects = msgspec.json.Decoder(list[dict[str, Raw] | None] | None).decode
 
 
-def _items(body: bytes) -> Sequence[_Item]:
+async def _items(app: App, body: bytes) -> Sequence[_Item]:
     """Read the list of entries. Raises NotJson."""
     try:
-        return _decode_items(body)
+        return await decode_items(app, _decoder, body, IDENTIFIED)
     except UNREADABLE_JSON:
         return _lenient_items(body)
 
@@ -217,10 +210,3 @@ _HEADER_BYTES = 4096
 def _header_value(text: str) -> bytes:
     """One line of ASCII: a broker's error may hold anything."""
     return "".join(each if " " <= each <= "~" else "?" for each in text).encode()
-
-
-async def give_way() -> None:
-    """Let the loop do what else is due."""
-    turn: Completion[None] = Completion()
-    asyncio.get_running_loop().call_soon(turn.resolve, None)
-    await turn

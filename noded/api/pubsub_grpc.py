@@ -3,10 +3,16 @@
 from google.protobuf.empty_pb2 import Empty
 
 from noded import errors, gobool
+from noded.api.pieces import each
 from noded.api.pubsub import Publication, about_topic, event_headers, publish
-from noded.api.pubsub_bulk import SLICE_ITEMS, Entry, give_way, publish_bulk
+from noded.api.pubsub_bulk import Entry, publish_bulk
 from noded.calls import GrpcCall
-from noded.proto.pubsub_pb2 import BulkPublishRequest, BulkPublishResponse, PublishEventRequest
+from noded.proto.pubsub_pb2 import (
+    BulkPublishRequest,
+    BulkPublishRequestEntry,
+    BulkPublishResponse,
+    PublishEventRequest,
+)
 
 _EMPTY = Empty()
 _PUBLISHED = BulkPublishResponse()
@@ -38,13 +44,11 @@ async def publish_bulk_grpc(call: GrpcCall, request: BulkPublishRequest) -> Bulk
     _, traceparent, tracestate = event_headers(call.metadata)
     metadata = dict(request.metadata)
     publication = Publication(request.pubsub_name, request.topic, b"", "", metadata, traceparent, tracestate)
-    entries = []
-    for at, item in enumerate(request.entries, 1):
-        own = dict(item.metadata) if item.metadata else None
-        entries.append(Entry(item.entry_id, item.event, item.content_type, own))
-        if at % SLICE_ITEMS == 0:
-            await give_way()
-    failed = await publish_bulk(call.app, publication, entries)
+    failed = await publish_bulk(call.app, publication, await each(call.app, request.entries, _entry))
     if failed:
         raise about_topic(errors.PUBSUB_PUBLISH, publication, failed[0].error)
     return _PUBLISHED
+
+
+def _entry(item: BulkPublishRequestEntry) -> Entry:
+    return Entry(item.entry_id, item.event, item.content_type, dict(item.metadata) if item.metadata else None)

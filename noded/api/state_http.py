@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from components.completion import Completion
 from components.contract import NOT_AT_HAND, ComponentError, Delete, Item, StoreKey, Write
-from noded.api.pieces import TEXT_BYTES, UNREADABLE_JSON, decode_items, each
+from noded.api.pieces import KEYED, TEXT_BYTES, UNREADABLE_JSON, decode_items, each
 from noded.api.state import (
     check_options,
     delete,
@@ -150,7 +150,7 @@ def save_http(call: HttpCall) -> Reply | Later | Running:
 async def _save_long(app: App, binding: StateBinding, call: HttpCall) -> Reply:
     """Save the items of a body that is decoded in pieces."""
     try:
-        items = await decode_items(app, _items, call.body)
+        items = await decode_items(app, _items, call.body, KEYED)
     except UNREADABLE_JSON as error:
         raise MALFORMED_REQUEST.error(text=error) from error
     return await _save_all(app, binding, items, metadata_of(call.query) if call.query else None)

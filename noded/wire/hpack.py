@@ -10,16 +10,21 @@ Source: RFC 7541.
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import Struct
+
 from noded.calls import Header
 from noded.wire import huffman
 from noded.wire.fields import CHANGING, TOO_LARGE, Field, HeaderBlock, Kinship, block_of, field_of, in_common
 from noded.wire.hpack_kin import INDICES, TURNED, Stem, Stems
+from noded.wire.hpack_static import FIRST_DYNAMIC, LAST_STATIC, STATIC
 
 TABLE_BYTES: Final = 4096
 """Size of the dynamic table we offer: the protocol's default, so no SETTINGS has to be waited for."""
 EMPTY_TABLE: Final = b"\x20"
 """A dynamic table size update to nothing: what our blocks begin with once after the peer shrank its table."""
 
+LARGEST_BLOCK_BYTES: Final = 1 << 31
+"""More than any block has."""
 _REMEMBERED_BLOCKS: Final = 64
 _KINSHIPS: Final = 64
 """Kinds of blocks with CHANGING fields known on a connection; beyond, all are forgotten and learnt anew."""
@@ -29,87 +34,26 @@ _MOST_FIELDS: Final = 500
 100; a block with more is not decoded to its end, which ends the connection (RFC 9113, section 4.3)."""
 _COUNTED_BYTES: Final = 256
 """Of a block, decoded between two counts of its fields."""
+_PIECE_BYTES: Final = 512
+"""Of a long block, decoded in one go: 40 of the shortest fields that come with their text take 80 us."""
 _LONGEST_INTEGER_BYTES: Final = 4
 """Bytes after the prefix: 28 bits, beyond any length or index that fits a frame."""
-
-_STATIC_TEXT: Final = b"""
-:authority
-:method GET
-:method POST
-:path /
-:path /index.html
-:scheme http
-:scheme https
-:status 200
-:status 204
-:status 206
-:status 304
-:status 400
-:status 404
-:status 500
-accept-charset
-accept-encoding gzip, deflate
-accept-language
-accept-ranges
-accept
-access-control-allow-origin
-age
-allow
-authorization
-cache-control
-content-disposition
-content-encoding
-content-language
-content-length
-content-location
-content-range
-content-type
-cookie
-date
-etag
-expect
-expires
-from
-host
-if-match
-if-modified-since
-if-none-match
-if-range
-if-unmodified-since
-last-modified
-link
-location
-max-forwards
-proxy-authenticate
-proxy-authorization
-range
-referer
-refresh
-retry-after
-server
-set-cookie
-strict-transport-security
-transfer-encoding
-user-agent
-vary
-via
-www-authenticate
-"""
-
-
-def _static_table() -> tuple[Field, ...]:
-    """Give the fields of RFC 7541, appendix A, at their indices; index 0 is never looked up."""
-    fields = [line.partition(b" ") for line in _STATIC_TEXT.split(b"\n")[:-1]]
-    return tuple(field_of(name, value) for name, _, value in fields)
-
-
-_STATIC: Final = _static_table()
-_FIRST_DYNAMIC: Final = len(_STATIC)
-_LAST_STATIC: Final = _FIRST_DYNAMIC - 1
 
 
 class HpackError(ValueError):
     """The peer's header block cannot be decoded: a COMPRESSION_ERROR, which ends the connection."""
+
+
+class BlockPutOff(Exception):
+    """A piece of a long header block was decoded: it is to be given again, for the next."""
+
+
+class UnderWay(Struct):
+    """A header block of which some was decoded."""
+
+    position: int
+    changed: bool
+    fields: list[Field]
 
 
 class Decoder:
@@ -123,12 +67,17 @@ class Decoder:
         "_kinships",
         "_max_list_bytes",
         "_stems",
+        "_under_way",
         "_used",
+        "_whole_bytes",
         "known",
     )
 
-    def __init__(self, max_list_bytes: int) -> None:
+    def __init__(self, max_list_bytes: int, whole_bytes: int = LARGEST_BLOCK_BYTES) -> None:
+        """Decode blocks of up to `whole_bytes` in one go, longer ones in pieces."""
         self._max_list_bytes = max_list_bytes
+        self._whole_bytes = whole_bytes
+        self._under_way: UnderWay | None = None
         self._capacity = TABLE_BYTES
         self._used = 0
         self._entries: list[Field] = []  # the newest last, so index 62 is [-1]
@@ -143,7 +92,7 @@ class Decoder:
         """Decode one whole header block.
 
         A list over the limit is given as TOO_LARGE with no headers; the table stays in step with the peer's.
-        Raises HpackError for everything RFC 7541 calls an error, and for a block of too many fields.
+        Raises HpackError for everything RFC 7541 calls an error, and for a block of too many fields; BlockPutOff.
         """
         return self._blocks.get(raw) or self.decode_new(raw)
 
@@ -159,7 +108,7 @@ class Decoder:
                 and len(raw) <= _COUNTED_BYTES
             ):
                 return self._decode_kin(stem, raw)
-            return self._decode(raw)
+            return self._decode(raw) if len(raw) <= self._whole_bytes else self._decode_piece(raw)
         except IndexError:
             raise HpackError("header block ends early or refers to no entry") from None
         except huffman.HuffmanError as error:
@@ -201,14 +150,37 @@ class Decoder:
             position, grown = self._take_fields(raw, position, min(end, position + _COUNTED_BYTES), fields)
             changed = changed or grown
         block = self._block_of(fields)
-        if changed:
-            if self._blocks:
-                self._blocks.clear()
-        elif end <= _LONGEST_REMEMBERED_BYTES and block.kinship is None:
-            self._remember(raw, block)
+        self._note(raw, block, changed=changed)
         if block.kinship is not None and end <= _COUNTED_BYTES:
             self._stems.learn(raw, fields, added, block)
         return block
+
+    def _decode_piece(self, raw: bytes) -> HeaderBlock:
+        """Give a block whose last piece this is."""
+        block = self._under_way
+        if block is None:
+            position = self._size_updates(raw)
+            block = self._under_way = UnderWay(position, position > 0, [])
+        end = len(raw)
+        fields = block.fields
+        block.position, grown = self._take_fields(raw, block.position, min(end, block.position + _PIECE_BYTES), fields)
+        block.changed = block.changed or grown
+        if len(fields) > _MOST_FIELDS:
+            raise HpackError("more fields than any head has")
+        if block.position < end:
+            raise BlockPutOff
+        self._under_way = None
+        decoded = self._block_of(fields)
+        self._note(raw, decoded, changed=block.changed)
+        return decoded
+
+    def _note(self, raw: bytes, block: HeaderBlock, *, changed: bool) -> None:
+        """Remember what was decoded, if it means the same next time."""
+        if changed:
+            if self._blocks:
+                self._blocks.clear()
+        elif len(raw) <= _LONGEST_REMEMBERED_BYTES and block.kinship is None:
+            self._remember(raw, block)
 
     def _take_fields(self, raw: bytes, position: int, stop: int, fields: list[Field]) -> tuple[int, bool]:
         """Decode the fields that begin before `stop`; give the position after them, and whether the table grew."""
@@ -225,7 +197,7 @@ class Decoder:
                     index, position = _integer(raw, position, 0x7F)
                     take(self._entry(index))
             elif first > 0x80:
-                take(_STATIC[first - 0x80])
+                take(STATIC[first - 0x80])
             else:
                 field, position = self._literal(first, raw, position)
                 take(field)
@@ -257,7 +229,7 @@ class Decoder:
         self._blocks[raw] = block
 
     def _entry(self, index: int) -> Field:
-        return _STATIC[index] if index < _FIRST_DYNAMIC else self._entries[_LAST_STATIC - index]
+        return STATIC[index] if index < FIRST_DYNAMIC else self._entries[LAST_STATIC - index]
 
     def _literal(self, first: int, raw: bytes, position: int) -> tuple[Field, int]:
         """Read a literal field; `position` is after its first byte."""
@@ -270,7 +242,7 @@ class Decoder:
         if index == mask:
             index, position = _integer(raw, position, mask)
         if index:
-            name = (_STATIC[index] if index < _FIRST_DYNAMIC else self._entries[_LAST_STATIC - index])[0][0]
+            name = (STATIC[index] if index < FIRST_DYNAMIC else self._entries[LAST_STATIC - index])[0][0]
         else:
             name, position = _string(raw, position)
         length = raw[position] & 0x7F
@@ -343,8 +315,8 @@ def _string(raw: bytes, position: int) -> tuple[bytes, int]:
     return (huffman.decode(text) if first >= 0x80 else text), end
 
 
-_STATIC_INDEX: Final = {field[0]: index for index, field in reversed(tuple(enumerate(_STATIC))) if index}
-_STATIC_NAME: Final = {field[0][0]: index for index, field in reversed(tuple(enumerate(_STATIC))) if index}
+_STATIC_INDEX: Final = {field[0]: index for index, field in reversed(tuple(enumerate(STATIC))) if index}
+_STATIC_NAME: Final = {field[0][0]: index for index, field in reversed(tuple(enumerate(STATIC))) if index}
 
 
 def encode_block(headers: Sequence[Header]) -> bytes:

@@ -11,7 +11,7 @@ Source: RFC 9113.
 from msgspec import Struct
 
 from noded.wire.fields import HeaderBlock
-from noded.wire.hpack import HpackError, encode_block
+from noded.wire.hpack import BlockPutOff, HpackError, encode_block
 from noded.wire.http2_frames import (
     ACK,
     CONTINUATION,
@@ -46,7 +46,7 @@ from noded.wire.http2_frames import (
     unpack_head,
 )
 from noded.wire.http2_heads import HeadReceiver
-from noded.wire.http2_limits import DEFAULT_LIMITS, Http2Limits
+from noded.wire.http2_limits import DEFAULT_LIMITS, MAX_PING_STRIKES, Http2Limits
 from noded.wire.http2_output import NOBODY, Http2Events
 from noded.wire.http2_send import StreamLimitError
 
@@ -62,10 +62,6 @@ __all__ = [
     "StreamLimitError",
     "encode_block",
 ]
-
-
-MAX_PING_STRIKES = 2
-"""Pings that may come sooner than `Http2Limits.min_ping_seconds` after another; grpc-go's figure."""
 
 
 class Http2Statistics(Struct, frozen=True):
@@ -100,6 +96,7 @@ class Http2Connection(HeadReceiver):
         "_sent_at_answer",
         "_sent_at_ping",
         "_settings_due",
+        "put_off",
         "unfinished",
     )
 
@@ -112,6 +109,8 @@ class Http2Connection(HeadReceiver):
         self._cuts = 0
         self.unfinished = 0
         """Which frame, or header block, has come in part; 0: none. Each has its number."""
+        self.put_off = False
+        """Whether a long header block was decoded in part: feed nothing, for its next piece and what is behind it."""
         self._granted_bytes = 0  # by the peer's WINDOW_UPDATEs of the connection
         self._sent_at_answer = -self._send_window  # `_granted_bytes` less the window when a PING was last answered
         self._last_ping_at = float("-inf")
@@ -175,7 +174,8 @@ class Http2Connection(HeadReceiver):
     def feed(self, data: bytes, now: float = 0.0) -> None:
         """Take what was read; `now` is the loop's time in seconds, by which flood budgets grow back.
 
-        Never raises for the peer's faults: GOAWAY is queued and `closed` is True, after which bytes are ignored.
+        Never raises for the peer's faults: GOAWAY is queued and `closed` is True, after which bytes are ignored. Where
+        `put_off` was set, whoever feeds it takes that back, and feeds again.
         """
         if self.closed:
             return
@@ -190,7 +190,7 @@ class Http2Connection(HeadReceiver):
         elif self.unfinished:
             self.unfinished = 0
         try:
-            used = self._receive(data)
+            used = self._receive_preface(data) if self._preface_due else self._receive(data)
         except ConnectionFault as fault:
             self._close(fault)
         except HpackError as error:
@@ -214,13 +214,8 @@ class Http2Connection(HeadReceiver):
         self._partial.clear()
         self._block.clear()
 
-    def _receive(self, data: bytes) -> int:
-        """Handle every whole frame; give the bytes used."""
-        position = 0
-        if self._preface_due:
-            position = self._receive_preface(data)
-            if self._preface_due:
-                return 0
+    def _receive(self, data: bytes, position: int = 0) -> int:
+        """Handle every whole frame from there on; give the bytes used."""
         end = len(data)
         max_frame_bytes = self._limits.max_frame_bytes
         while end - position >= FRAME_HEAD_BYTES:
@@ -238,12 +233,17 @@ class Http2Connection(HeadReceiver):
             stream_id &= LARGEST_STREAM_ID
             if self._block_stream_id or self._settings_due:
                 self._check_order(kind, flags, stream_id)
-            if kind == DATA:
-                self._receive_data(stream_id, flags, data[start:stop])
-            elif kind == HEADERS:
-                position = self._receive_opening(stream_id, flags, data, start, stop)
-            else:
-                self._receive_control(kind, stream_id, flags, data[start:stop])
+            try:
+                if kind == DATA:
+                    self._receive_data(stream_id, flags, data[start:stop])
+                elif kind == HEADERS:
+                    position = self._receive_opening(stream_id, flags, data, start, stop)
+                else:
+                    self._receive_control(kind, stream_id, flags, data[start:stop])
+            except BlockPutOff:
+                self._needed = 0
+                self.put_off = True
+                return start - FRAME_HEAD_BYTES
             if self.closed:
                 return end
         self._needed = FRAME_HEAD_BYTES
@@ -256,7 +256,7 @@ class Http2Connection(HeadReceiver):
         if not data.startswith(PREFACE):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "not the HTTP/2 preface")
         self._preface_due = False
-        return len(PREFACE)
+        return self._receive(data, len(PREFACE))
 
     def _check_order(self, kind: int, flags: int, stream_id: int) -> None:
         """Only SETTINGS opens a connection; nothing comes between the frames of a header block."""

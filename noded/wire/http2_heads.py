@@ -46,7 +46,7 @@ class HeadReceiver(DataReceiver):
 
     def __init__(self, events: Http2Events, *, client: bool, limits: Http2Limits) -> None:
         super().__init__(events, client=client, limits=limits)
-        self._decoder = Decoder(limits.max_header_list_bytes)
+        self._decoder = Decoder(limits.max_header_list_bytes, limits.whole_block_bytes)
         self._gaps: list[tuple[int, int]] = []  # ids the peer left out, first and last
         self._block = bytearray()  # a header block waiting for CONTINUATION
         self._block_stream_id = 0
@@ -82,16 +82,17 @@ class HeadReceiver(DataReceiver):
     def _receive_continuation(self, stream_id: int, flags: int, raw: bytes) -> None:
         if not self._block_stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        self._block += raw
-        self._block_continuations += 1
-        limits = self._limits
-        if self._block_continuations > limits.max_continuations or len(self._block) > limits.max_header_list_bytes:
+        limits, size = self._limits, len(self._block) + len(raw)
+        if self._block_continuations >= limits.max_continuations or size > limits.max_header_list_bytes:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header block too large")
-        if flags & END_HEADERS:
-            block = bytes(self._block)
-            self._block.clear()
-            self._block_stream_id = 0
-            self._receive_block(stream_id, self._decoder.decode(block), self._block_ends_stream)
+        if not flags & END_HEADERS:
+            self._block += raw
+            self._block_continuations += 1
+            return
+        block = self._decoder.decode(bytes(self._block) + raw)
+        self._block.clear()
+        self._block_stream_id = 0
+        self._receive_block(stream_id, block, self._block_ends_stream)
 
     def _receive_block(self, stream_id: int, block: HeaderBlock, ends: int) -> None:
         """Take a whole block, decoded whatever becomes of it: the decoder must stay in step with the peer."""
@@ -136,7 +137,7 @@ class HeadReceiver(DataReceiver):
 
     def _forget_heads(self) -> None:
         """Forget what takes requests like those before; what was learnt of heads goes with it."""
-        self._decoder = Decoder(self._limits.max_header_list_bytes)
+        self._decoder = Decoder(self._limits.max_header_list_bytes, self._limits.whole_block_bytes)
 
     def _take_whole(self, take: TakeWhole, block: HeaderBlock, stream_id: int, data: bytes, position: int) -> int:
         """Give where the DATA frame at `position` ends, having taken it; 0: something stands against it."""

@@ -4,6 +4,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from noded.wire.hpack import LARGEST_BLOCK_BYTES
 from noded.wire.http2_frames import SMALLEST_MAX_FRAME_BYTES, ConnectionFault, ErrorCode
 
 
@@ -21,6 +22,8 @@ class Http2Limits(Struct, frozen=True):
     max_header_list_bytes: int = 64 * 1024
     """Names, values and 32 for each field; more is answered 431. Twice as much in one frame, or more than this in
     several, ends the connection. Source: Go net/http, http2Framer.readMetaFrame."""
+    whole_block_bytes: int = LARGEST_BLOCK_BYTES
+    """Of a header block that is decoded in one go; of a longer one a piece is, each time the codec is fed."""
     max_continuations: int = 16
     """CONTINUATION frames of one block; nghttp2 allows 8."""
     max_output_bytes: int = 2**31
@@ -40,6 +43,8 @@ class Http2Limits(Struct, frozen=True):
     """Answers to PING and SETTINGS, and resets, waiting to be taken from the codec; nghttp2 allows 1000."""
 
 
+MAX_PING_STRIKES: Final = 2
+"""Pings that may come sooner than `Http2Limits.min_ping_seconds` after another; grpc-go's figure."""
 DEFAULT_LIMITS: Final = Http2Limits()
 
 

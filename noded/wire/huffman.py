@@ -41,6 +41,8 @@ _SYMBOLS_BY_LENGTH: Final[tuple[tuple[int, bytes], ...]] = (
 _LONGEST_OF_DEFLATE: Final = 15
 _BY_BYTES: Final = 12
 """Bytes of text up to which zlib costs more. Measured: it takes 0.7 us for 39 bytes, which by bytes are 1.6."""
+LONGEST_BY_BYTES: Final = 2048
+"""Of a text in one go, which takes 0.1 ms; a longer one may have no rarer symbols than `{`."""
 _LONGEST_PADDING: Final = 0b1111_1111
 """The path of seven one bits: padding is fewer than eight bits, all ones."""
 
@@ -112,13 +114,16 @@ _new_inflate: Final = _INFLATE.copy
 def decode(text: bytes) -> bytes:
     """Decode one Huffman string.
 
-    Raises HuffmanError on EOS, on padding that is not ones, and on eight or more bits of padding.
+    Raises HuffmanError on EOS, on padding that is not ones, on eight or more bits of padding, and where a text longer
+    than LONGEST_BY_BYTES has symbols whose codes are longer than 15 bits.
     """
     if len(text) > _BY_BYTES:
         inflate = _new_inflate()
         plain = inflate.decompress(text.translate(_REVERSED) + _DEFLATE_END)
         if inflate.eof and (not inflate.unused_data or (len(inflate.unused_data) == 1 and text[-1] != 0xFF)):
             return plain
+        if len(text) > LONGEST_BY_BYTES:
+            raise HuffmanError("wrong padding, or rare symbols, in a long Huffman text")
     return _decode_by_bytes(text)
 
 

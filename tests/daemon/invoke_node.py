@@ -15,9 +15,10 @@ from noded.app import App
 from noded.channel import HttpChannel
 from noded.config.records import AppSpec, ChannelSpec
 from noded.dispatch import Dispatcher
+from noded.listener import Listener
 from noded.node import Node
 from noded.routes import http_table
-from noded.server import Connection, Listener, Serving
+from noded.server import Connection, Serving
 from noded.server_http1 import Http1Wire
 from noded.wire.http1 import ResponseReader
 from tenancy.fairness import Turns

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from components.completion import Completion
 from components.contract import PubSub, Surroundings
 from components.registry import open_pubsub
 from noded.api.pubsub import Publication, publish
@@ -263,6 +264,13 @@ def with_node(root: Path, scenario: Callable[[PubSubNode], Awaitable[None]]) -> 
                 nursery.cancel_scope.cancel()
 
     run(main)
+
+
+def next_pass() -> Completion[None]:
+    """Done in the loop's next pass: as an app's next turn is, where nobody else is about."""
+    done: Completion[None] = Completion()
+    asyncio.get_running_loop().call_soon(done.resolve, None)
+    return done
 
 
 def inline(coroutine: Coroutine[Any, Any, T]) -> T:

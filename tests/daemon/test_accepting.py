@@ -13,8 +13,9 @@ import uvloop
 
 from noded.accepting import Accepting
 from noded.calls import HttpCall, Reply
+from noded.listener import Listener
 from noded.opening import OPENING_BYTES
-from noded.server import Connection, Listener, Serving
+from noded.server import Connection, Serving
 from noded.server_http1 import Http1Wire
 from noded.server_http2 import Http2Wire
 from tenancy.fairness import QUANTUM_NS, Turns

@@ -15,17 +15,19 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc.status_pb2 import Status
 
 from components.completion import Completion
-from noded.api.pubsub_bulk import SLICE_EVENTS, publish_bulk_http
+from noded.api.pieces import ITEMS
+from noded.api.pubsub_bulk import publish_bulk_http
 from noded.api.pubsub_grpc import publish_bulk_grpc
 from noded.calls import GrpcCall, HttpCall
 from noded.errors import ApiError, Grpc
 from noded.proto.pubsub_pb2 import BulkPublishRequest, BulkPublishRequestEntry
 from noded.status import status_details
+from tests.daemon.pubsub_node import next_pass
 from tests.daemon.test_pubsub_publish import Publisher
 
 T = TypeVar("T")
-IDS = [str(number) for number in range(SLICE_EVENTS + 2)]
-FAILED = IDS[SLICE_EVENTS:]
+IDS = [str(number) for number in range(ITEMS + 2)]
+FAILED = IDS[ITEMS:]
 """Those that are not published at one go with the first."""
 TOLD = "error when publishing to topic orders in pubsub pubsub: component is closed"
 
@@ -37,6 +39,7 @@ def publisher(tmp_path: Path) -> Publisher:
 
 def closed_midway(publisher: Publisher, publishing: Coroutine[Any, Any, T]) -> T:
     """Run it, with the broker closed as soon as that has events."""
+    publisher.app.next_turn = next_pass
 
     async def main() -> T:
         try:
@@ -70,7 +73,7 @@ def test_over_http_the_failed_entries_are_named(publisher: Publisher) -> None:
         b"metadata.error": f"api error: code = Internal desc = {TOLD}".encode(),
         b"metadata.responsedata": reply.body,
     }
-    assert [event["data"] for event in publisher.events] == IDS[:SLICE_EVENTS]
+    assert [event["data"] for event in publisher.events] == IDS[:ITEMS]
 
 
 def test_over_grpc_the_call_fails_and_names_none(publisher: Publisher) -> None:
@@ -96,4 +99,4 @@ def test_over_grpc_the_call_fails_and_names_none(publisher: Publisher) -> None:
             "metadata": {"topic": "orders", "error": "component is closed"},
         },
     ]
-    assert len(publisher.events) == SLICE_EVENTS
+    assert len(publisher.events) == ITEMS

@@ -10,14 +10,15 @@ import pytest
 
 from components.completion import Completion
 from components.contract import Message, TopicName, Unavailable
+from noded.api.pieces import ITEMS
 from noded.api.pubsub import Publication
-from noded.api.pubsub_bulk import SLICE_EVENTS, Entry, publish_bulk, publish_bulk_http
+from noded.api.pubsub_bulk import Entry, publish_bulk, publish_bulk_http
 from noded.api.pubsub_grpc import publish_bulk_grpc
 from noded.calls import GrpcCall, HttpCall, Reply
 from noded.errors import ApiError, Grpc
 from noded.lanes import in_trio
 from noded.proto.pubsub_pb2 import BulkPublishRequest, BulkPublishRequestEntry
-from tests.daemon.pubsub_node import ORDERS, PubSubNode, inline, with_node
+from tests.daemon.pubsub_node import ORDERS, PubSubNode, inline, next_pass, with_node
 from tests.daemon.test_pubsub_publish import Publisher
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -80,9 +81,9 @@ def test_numbers_keep_their_digits(publisher: Publisher) -> None:
 
 def test_entries_keep_their_order(publisher: Publisher) -> None:
     """What one request holds is published in its order."""
-    http(publisher, [entry(number, "application/json", entryId=str(number)) for number in range(SLICE_EVENTS - 1)])
+    http(publisher, [entry(number, "application/json", entryId=str(number)) for number in range(ITEMS - 1)])
 
-    assert [event["data"] for event in publisher.events] == list(range(SLICE_EVENTS - 1))
+    assert [event["data"] for event in publisher.events] == list(range(ITEMS - 1))
 
 
 def test_metadata_of_entries_and_requests(publisher: Publisher) -> None:
@@ -258,7 +259,8 @@ def test_over_grpc_a_failed_entry_fails_the_call(publisher: Publisher, monkeypat
 
 
 def test_a_large_request_gives_the_loop_back(publisher: Publisher) -> None:
-    """After every few events whatever else is due runs: once while they are wrapped, once while they are published."""
+    """Between every few events it waits for its turn: while they are wrapped, and while they are published."""
+    publisher.app.next_turn = next_pass
     turns = []
 
     async def other() -> None:
@@ -268,7 +270,7 @@ def test_a_large_request_gives_the_loop_back(publisher: Publisher) -> None:
 
     async def main() -> None:
         beside = asyncio.ensure_future(other())
-        entries = [Entry(str(number), b"x", "text/plain") for number in range(4 * SLICE_EVENTS)]
+        entries = [Entry(str(number), b"x", "text/plain") for number in range(4 * ITEMS)]
         coroutine = publish_bulk(publisher.app, Publication("pubsub", "orders", b""), entries)
         try:
             while True:
@@ -282,7 +284,7 @@ def test_a_large_request_gives_the_loop_back(publisher: Publisher) -> None:
 
     asyncio.run(main())
 
-    assert {0, SLICE_EVENTS, 2 * SLICE_EVENTS, 3 * SLICE_EVENTS} <= set(turns)
+    assert {0, ITEMS, 2 * ITEMS, 3 * ITEMS} <= set(turns)
 
 
 def test_events_reach_an_app(tmp_path: Path) -> None:
@@ -291,11 +293,11 @@ def test_events_reach_an_app(tmp_path: Path) -> None:
     async def scenario(node: PubSubNode) -> None:
         app = await node.attach("app", ORDERS)
         await app.subscribed()
-        entries = [Entry(str(number), b"%d" % number, "application/json") for number in range(3 * SLICE_EVENTS)]
+        entries = [Entry(str(number), b"%d" % number, "application/json") for number in range(3 * ITEMS)]
 
         await in_trio(publish_bulk(app.app, Publication("pubsub", "orders", b""), entries))
         await app.server.wait_for(len(entries))
 
-        assert sorted(event.json["data"] for event in app.server.events) == list(range(3 * SLICE_EVENTS))
+        assert sorted(event.json["data"] for event in app.server.events) == list(range(3 * ITEMS))
 
     with_node(tmp_path, scenario)

@@ -11,6 +11,7 @@ import uvloop
 
 from noded.calls import Exchange, HttpCall, Reply
 from noded.http1_known import MAX_PIPELINED
+from noded.listener import Listener
 from noded.server import (
     HEAD_SECONDS,
     HIGH_WRITE_BYTES,
@@ -18,7 +19,6 @@ from noded.server import (
     PREFACE,
     STALLED_SECONDS,
     Connection,
-    Listener,
     Serving,
 )
 from noded.server_http1 import Http1Wire

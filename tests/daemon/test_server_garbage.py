@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from noded.calls import Reply
-from noded.server import PREFACE, Connection, Listener, Serving
+from noded.listener import Listener
+from noded.server import PREFACE, Connection, Serving
 from noded.server_http1 import Http1Wire
 from noded.server_http2 import Http2Wire
 from tenancy.fairness import Turns

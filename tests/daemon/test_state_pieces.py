@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.completion import Completion
-from noded.api.pieces import ITEMS, TEXT_BYTES, UNREADABLE_JSON, decode_items, each
+from noded.api.pieces import ITEMS, KEYED, TEXT_BYTES, UNREADABLE_JSON, decode_items, each
 from noded.lanes import step
 from noded.proto import common_pb2, state_pb2
 from tests.daemon.server_clients import MEMORY, SQLITE, GrpcClient, app, grpc_client, http, resources
@@ -32,7 +32,8 @@ def node() -> Iterator[Daemon]:
 def outcome(body: bytes) -> object:
     """What decoding gives, or the text of what it raises."""
     ended: list[object] = []
-    step(decode_items(make_app(), DECODER, body), lambda items, error: ended.append(str(error) if error else items))
+    decoding = decode_items(make_app(), DECODER, body, KEYED)
+    step(decoding, lambda items, error: ended.append(str(error) if error else items))
     return ended.pop()
 
 
@@ -83,7 +84,7 @@ def test_a_long_text_of_items_is_cut() -> None:
 
     there = make_app()
     there.next_turn = turn
-    step(decode_items(there, DECODER, body), lambda *_: None)
+    step(decode_items(there, DECODER, body, KEYED), lambda *_: None)
     assert waits == len(body) // (TEXT_BYTES + 200)
     step(each(there, range(ITEMS), str), lambda *_: None)
     assert waits == len(body) // (TEXT_BYTES + 200)

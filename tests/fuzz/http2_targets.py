@@ -31,9 +31,9 @@ from noded.wire.http2_frames import (
     encode_settings,
 )
 from tests.fuzz.cuts import cut, split_choice
-from tests.fuzz.lone_node import ForgetfulDecoder
+from tests.fuzz.lone_node import SHORT_BLOCK_BYTES, ForgetfulDecoder
 from tests.fuzz.target import Target
-from tests.wire.http2_peer import OPENING, REQUEST_BLOCK, RESPONSE_BLOCK, TRAILERS_BLOCK, Recorder, frames
+from tests.wire.http2_peer import OPENING, REQUEST_BLOCK, RESPONSE_BLOCK, TRAILERS_BLOCK, Recorder, feed_all, frames
 from tests.wire.http2_peer import REQUEST as REQUEST_HEAD
 
 LIMITS = Http2Limits(
@@ -93,13 +93,13 @@ def _run(pieces: list[bytes], *, client: bool, forgetful: bool = False) -> tuple
     connection = Http2Connection(events, client=client, limits=LIMITS)
     events.connection = connection
     if forgetful:
-        connection._decoder = ForgetfulDecoder(LIMITS.max_header_list_bytes)
+        connection._decoder = ForgetfulDecoder(LIMITS.max_header_list_bytes, SHORT_BLOCK_BYTES)
     connection.start()
     if client:
         _call(connection)
     out = connection.take_output()
     for piece in pieces:
-        connection.feed(piece)
+        feed_all(connection, piece)
         out += connection.take_output()
     frames(out.removeprefix(PREFACE))
     _check_books(connection)

@@ -79,6 +79,10 @@ class ForgetfulLines(KnownLines):
         """Learn nothing."""
 
 
+SHORT_BLOCK_BYTES = 16
+"""Decoded in one go where nothing is remembered: what is decoded in pieces is compared with what is not."""
+
+
 class ForgetfulDecoder(Decoder):
     """Knows no block: every one is decoded and judged."""
 
@@ -151,7 +155,7 @@ class LoneNode:
         link = RecordingLink(self.app)
         wire = Http2Wire(link, self._http, self._dispatcher.streams, partial(self._grpc.open, None), lambda: 0.0)
         if self.forgetful:
-            wire.codec._decoder = ForgetfulDecoder(wire.codec._limits.max_header_list_bytes)
+            wire.codec._decoder = ForgetfulDecoder(wire.codec._limits.max_header_list_bytes, SHORT_BLOCK_BYTES)
         return wire, link
 
     def _http(self, call: HttpCall) -> None:
@@ -185,6 +189,9 @@ async def _carry(wire: Wire, link: RecordingLink, pieces: Sequence[bytes]) -> No
             size = link.slice_bytes
             wire.feed(rest[:size])
             rest = rest[size:]
+            while link.again:
+                link.again = False
+                wire.feed(b"")
     for _ in range(PASSES):
         await asyncio.sleep(0)
 

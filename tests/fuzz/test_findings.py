@@ -14,9 +14,10 @@ from noded.runtime.dead_letter import Outcome
 from noded.runtime.events import NotAnEvent
 from noded.wire.hpack import encode_block
 from noded.wire.http2_frames import RST_STREAM
+from tests.daemon.pubsub_node import inline
 from tests.fuzz.lone_node import LoneNode, carry
 from tests.wire.http2_peer import REQUEST, frames, open_server, request
-from tests.wire.recording_link import PIECES, Answer, Rig, echo, pieces, read_answers
+from tests.wire.recording_link import PIECES, Answer, Rig, echo, make_app, pieces, read_answers
 
 BROKEN = b"\xff"
 
@@ -47,7 +48,7 @@ def test_subscriptions_with_text_that_is_no_utf8_are_read() -> None:
 
 def test_bulk_entries_with_a_name_that_is_no_utf8_are_read() -> None:
     """The entry is read without it."""
-    (item,) = _items(b'[{"entryId":"1","event":1,"%b":1}]' % BROKEN)
+    (item,) = inline(_items(make_app(), b'[{"entryId":"1","event":1,"%b":1}]' % BROKEN))
     assert item.entry_id == "1"
 
 

@@ -1,8 +1,9 @@
 """What each hostile peer costs another tenant, by hand: `python -m tests.hostile [--check]`.
 
 Quiet and attacked times alternate; the daemon has one core, everybody else the other. Exit status 1 with --check where
-a goal is missed: a 99th percentile over twice its quiet value, or memory beyond what the attack may make the daemon
-keep. Other work on the machine disturbs it, though both cores are taken ahead of that where it is allowed.
+a goal is missed: a 99th percentile over twice its quiet value (for what is done in one go, a median), or memory beyond
+what the attack may make the daemon keep. Other work on the machine disturbs it, though both cores are taken ahead of
+that where it is allowed.
 """
 
 import argparse
@@ -12,8 +13,8 @@ from tests.hostile.attacks import ATTACKS
 from tests.hostile.latency import Row, arena, what_is_lacking
 from tests.hostile.scene import NOISE_BYTES
 
-P99_TIMES = 2.0
-"""The goal: of the quiet 99th percentile."""
+TIMES = 2.0
+"""The goal: of the quiet 99th percentile; of the median for what nothing cuts."""
 
 
 def main() -> int:
@@ -34,7 +35,8 @@ def main() -> int:
 
 def passes(row: Row) -> bool:
     """Whether the attack cost no more than it may."""
-    return row.p99_ratio <= P99_TIMES and row.grown_bytes <= row.keeps_bytes + NOISE_BYTES
+    ratio = row.p50_ratio if row.in_one_go else row.p99_ratio
+    return ratio <= TIMES and row.grown_bytes <= row.keeps_bytes + NOISE_BYTES
 
 
 def line(row: Row) -> str:
@@ -46,7 +48,7 @@ def line(row: Row) -> str:
         f"{row.p50_ratio:6.1f}x {row.p99_ratio:6.1f}x",
         f"{row.grown_bytes / 2**20:6.1f} of{(row.keeps_bytes + NOISE_BYTES) / 2**20:4.0f}",
     ]
-    return f"{row.title:32}{'  '.join(shown)}  {'ok' if passes(row) else 'MISSED'}"
+    return f"{row.title:32}{'  '.join(shown)}  {'ok' if passes(row) else 'MISSED'}{' (in one go)' * row.in_one_go}"
 
 
 def _parser() -> argparse.ArgumentParser:

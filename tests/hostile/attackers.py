@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hostile.attacks import ATTACKS, Behaviour
+from tests.hostile.attacks import ATTACKS
+from tests.hostile.records import Behaviour
 
 _SEND_BYTES = 64 << 10
 _READ_BYTES = 1 << 20

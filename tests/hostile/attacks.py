@@ -2,12 +2,11 @@
 
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from noded.wire.hpack import encode_integer
-from noded.wire.huffman import encode
-from tenancy.fairness import CROWDED_BYTES, OVERRUN_BYTES
 from tests.hostile.bad_app import GRPC, HTTP1, HTTP2
+from tests.hostile.long_requests import LONG_REQUESTS
+from tests.hostile.records import LEFT_BYTES, PEERS, Attack, Behaviour
 from tests.hostile.scene import (
     CONTINUATION,
     END_HEADERS,
@@ -28,13 +27,10 @@ IDLE = min(10_000, _DESCRIPTORS * 3 // 4 - 500)
 """Connections that are used once and then kept: as many as one app may have where descriptors are short."""
 IDLE_BYTES = 6 << 10
 """What each may make the daemon keep. Measured: 4.1 kB, and a neighbour's median at 10,000 is its quiet one, 67 us."""
-_PEERS = 5
 _CROWD = 50
 _ROUNDS = 20_000
 """Far beyond any budget."""
 _STREAMS = 100
-_LEFT_BYTES = OVERRUN_BYTES + CROWDED_BYTES
-"""What peers that come and go may leave waiting for their tenant's turn."""
 _OPENING = PREFACE + settings()
 _LARGE = b"/v1.0/state/memory/large"
 _GET = block(b"/v1.0/healthz")
@@ -43,39 +39,9 @@ _ALL_WINDOWS = frame(WINDOW_UPDATE, 0, 0, (2**31 - 1 - 65535).to_bytes(4, "big")
 _READ_ALL = 1 << 20
 
 
-@dataclass(frozen=True)
-class Behaviour:
-    """What each of some peers does on its connections."""
-
-    says: bytes
-    peers: int = _PEERS
-    send_bytes: int = 1 << 30
-    """At one go."""
-    read_bytes: int = 0
-    """At one go; 0: it never reads."""
-    pause_seconds: float = 0.0
-    """Between two goes; 0: as soon as the daemon takes or gives anything."""
-    hangs_up: bool = False
-    """Once all is said; else it stays."""
-    bites: int = 0
-    """Goes after which it hangs up and comes again; 0: never."""
-    both_sockets: bool = False
-    """So many peers on the gRPC socket too."""
-
-
-@dataclass(frozen=True)
-class Attack:
-    """One row of the proof."""
-
-    title: str
-    behaviours: tuple[Behaviour, ...]
-    keeps_bytes: int = 0
-    """What the daemon may keep of it at the worst, by its structure."""
-
-
 def flood(title: str, frames: bytes) -> Attack:
     """Frames that are told ENHANCE_YOUR_CALM, over and over, on both sockets."""
-    return Attack(title, (Behaviour(_OPENING + frames, hangs_up=True, both_sockets=True),), _LEFT_BYTES)
+    return Attack(title, (Behaviour(_OPENING + frames, hangs_up=True, both_sockets=True),), LEFT_BYTES)
 
 
 def _get_large(number: int) -> bytes:
@@ -85,16 +51,6 @@ def _get_large(number: int) -> bytes:
 def _resets(number: int) -> bytes:
     stream_id = 2 * number + 1
     return frame(HEADERS, END_HEADERS, stream_id, _SAVE) + frame(RST_STREAM, 0, stream_id, b"\0\0\0\x08")
-
-
-def _long_head(number: int) -> bytes:
-    """Nearly as much text, in Huffman's code, as a head may have."""
-    return frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, _LONG_BLOCK)
-
-
-def _batch(items: int) -> bytes:
-    body = b"[" + b",".join(b'{"key":"k%d","value":%d}' % (number, number) for number in range(items)) + b"]"
-    return b"POST /v1.0/state/memory HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
 def _call(app_id: str) -> bytes:
@@ -118,9 +74,6 @@ _GETS_LARGE = b"".join(map(_get_large, range(500)))
 _SOME_LARGE = b"".join(map(_get_large, range(_STREAMS)))
 _BOMB = _GET + b"\x40\x01a\x7f\xa1\x1e" + b"v" * 4000 + b"\xbe" * 10_000
 _BOMBS = b"".join(frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, _BOMB) for number in range(_STREAMS))
-_LONG_TEXT = encode(b"0123456789abcdef" * 500)
-_LONG_BLOCK = _GET + b"\0\x01a" + encode_integer(len(_LONG_TEXT), 0x7F, 0x80) + _LONG_TEXT
-_LONG_HEADS = b"".join(map(_long_head, range(_STREAMS)))
 _BYTE_WINDOWS = b"".join(frame(WINDOW_UPDATE, 0, 2 * (number % _STREAMS) + 1, b"\0\0\0\1") for number in range(_ROUNDS))
 _SLOW_HTTP1 = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % _LARGE * 500
 _SLOW_HTTP2 = PREFACE + settings(initial_window=2**31 - 1) + _ALL_WINDOWS + _GETS_LARGE
@@ -148,15 +101,11 @@ ATTACKS = {
     "header_bomb": Attack(
         "header bomb, HPACK", (Behaviour(_OPENING + _BOMBS, read_bytes=_READ_ALL, hangs_up=True),), 8 << 20
     ),
-    "long_heads": Attack(
-        "long heads, HPACK", (Behaviour(_OPENING + _LONG_HEADS, hangs_up=True, both_sockets=True),), _LEFT_BYTES
-    ),
-    "batches": Attack("saves of 1,000 items", (Behaviour(_batch(1000) * 5, hangs_up=True),), _LEFT_BYTES),
-    "long_batches": Attack("saves of 20,000 items", (Behaviour(_batch(20_000), hangs_up=True),), _LEFT_BYTES),
+    **LONG_REQUESTS,
     "endless_head": Attack(
         "head without end",
         (Behaviour(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 200_000, hangs_up=True),),
-        _LEFT_BYTES,
+        LEFT_BYTES,
     ),
     "no_window": Attack(
         "no window", (Behaviour(PREFACE + settings(initial_window=0) + _GETS_LARGE, 10),), 10 * (8 << 20)
@@ -170,17 +119,17 @@ ATTACKS = {
                 hangs_up=True,
             ),
         ),
-        _PEERS * (8 << 20),
+        PEERS * (8 << 20),
     ),
     "endless_body": Attack(
         "chunked body without end",
         (Behaviour(_CHUNKED + (b"10000\r\n" + bytes(0x10000) + b"\r\n") * 100, hangs_up=True),),
-        _LEFT_BYTES,
+        LEFT_BYTES,
     ),
     "idle": Attack(
         f"{IDLE} idle connections", (Behaviour(_HEALTH, IDLE, read_bytes=4096, pause_seconds=0.5),), IDLE * IDLE_BYTES
     ),
-    "come_and_go": Attack("connections that come and go", (Behaviour(_HEALTH, hangs_up=True),), _LEFT_BYTES),
+    "come_and_go": Attack("connections that come and go", (Behaviour(_HEALTH, hangs_up=True),), LEFT_BYTES),
     "silent_app": Attack(
         "app that never answers",
         (Behaviour(_call("silent"), _CROWD, pause_seconds=0.02, bites=10),),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tests.daemon.server_clients import MEMORY, app, http, operator, resources
+from tests.daemon.server_clients import MEMORY, PUBSUB, app, http, operator, resources
 from tests.daemon_process import Daemon
 from tests.hostile.attacks import ATTACKS, bad_app_id
 from tests.hostile.bad_app import GRPC, HTTP1, HTTP2, SILENT, bad_app
@@ -68,6 +68,8 @@ class Row:
     """The peak under attack, less what was resident before."""
     keeps_bytes: int
     """What it may grow by."""
+    in_one_go: bool
+    """Whether the attack is something that nothing cuts."""
 
     @property
     def p50_ratio(self) -> float:
@@ -92,7 +94,7 @@ class Arena:
         before = forget_peak(self.daemon)
         found = [self.pair(name, seconds) for _ in range(pairs)]
         grown = memory_bytes(self.daemon, "VmHWM") - before
-        return Row(attack.title, found, grown, attack.keeps_bytes)
+        return Row(attack.title, found, grown, attack.keeps_bytes, attack.in_one_go)
 
     def pair(self, name: str, seconds: float) -> Pair:
         """Ask quietly, then under attack."""
@@ -136,7 +138,7 @@ def _beside_the_daemon(ahead: Sequence[str], module: str, *words: str) -> list[s
 def arena() -> Iterator[Arena]:
     """A daemon with an attacker, a neighbour, and apps that answer garbage or nothing."""
     with ExitStack() as stack:
-        documents: list[Mapping[str, object]] = [MEMORY, app(ATTACKER), app(NEIGHBOUR)]
+        documents: list[Mapping[str, object]] = [MEMORY, PUBSUB, app(ATTACKER), app(NEIGHBOUR)]
         says = {_SILENT_APP: SILENT}
         protocols = {_SILENT_APP: "http"}
         for protocol, kinds in (("http", HTTP1), ("h2c", HTTP2), ("grpc", GRPC)):

@@ -80,6 +80,17 @@ def open_server(limits: Http2Limits = DEFAULT_LIMITS, opening: bytes = OPENING) 
     return connection, recorder
 
 
+def feed_all(connection: Http2Connection, data: bytes) -> int:
+    """Feed data, and nothing as often as a header block is put off; give how often."""
+    connection.feed(data)
+    times = 0
+    while connection.put_off:
+        connection.put_off = False
+        connection.feed(b"")
+        times += 1
+    return times
+
+
 def open_client(
     limits: Http2Limits = DEFAULT_LIMITS, settings: dict[int, int] | None = None
 ) -> tuple[Http2Connection, Recorder]:

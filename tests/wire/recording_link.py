@@ -35,6 +35,8 @@ class RecordingLink:
     aborted: bool = False
     slow: bool = False
     """Whether the peer reads slowly."""
+    again: bool = False
+    """Whether it is to be fed nothing, for what it has."""
 
     def send(self, data: bytes) -> bool:
         assert not self.shut_down, "nothing is sent after the end"
@@ -47,6 +49,9 @@ class RecordingLink:
     def unstall(self) -> None:
         self.stalls -= 1
         assert self.stalls >= 0, "no unstall without its stall"
+
+    def feed_again(self) -> None:
+        self.again = True
 
     def shut(self) -> None:
         self.shut_down = True

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
+from contextlib import suppress
 
 import hpack as oracle
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noded.wire import huffman
-from noded.wire.fields import MALFORMED, REQUEST, RESPONSE, TOO_LARGE, TRAILERS
-from noded.wire.hpack import TABLE_BYTES, Decoder, HpackError, encode_block, encode_integer
+from noded.wire.fields import MALFORMED, REQUEST, RESPONSE, TOO_LARGE, TRAILERS, HeaderBlock
+from noded.wire.hpack import TABLE_BYTES, BlockPutOff, Decoder, HpackError, encode_block, encode_integer
 
 ROOM = 1 << 20
 NAMES = st.sampled_from([b"grpc-timeout", b"traceparent", b"user-agent", b"x-a", b"accept", b"cookie"])
@@ -43,6 +44,52 @@ def test_decodes_what_a_stateful_encoder_sends(
         raw = encoder.encode(block, huffman=huffman_coded)
 
         assert tuple(block) == decoder.decode(raw).headers
+
+
+@given(BLOCKS, st.booleans())
+def test_a_block_in_pieces_is_what_it_is_whole(
+    blocks: list[list[tuple[bytes, bytes]]],
+    huffman_coded: bool,  # noqa: FBT001
+) -> None:
+    """Asked again until the last piece, which is as often as it has pieces; the table stays in step."""
+    encoder, whole, in_pieces = oracle.Encoder(), Decoder(ROOM), Decoder(ROOM, 100)
+    for block in blocks:
+        raw = encoder.encode(block, huffman=huffman_coded)
+        decoded, times = _asked_again(in_pieces, raw)
+        assert decoded.headers == whole.decode(raw).headers
+        assert times <= len(raw) // 512
+        assert times > 0 or len(raw) <= 512 + 2 * 300
+
+
+def _asked_again(decoder: Decoder, raw: bytes) -> tuple[HeaderBlock, int]:
+    for times in range(1000):
+        with suppress(BlockPutOff):
+            return decoder.decode(raw), times
+    raise AssertionError("without end")
+
+
+@given(st.binary(max_size=60))
+def test_random_bytes_are_refused_in_pieces_as_whole(raw: bytes) -> None:
+    """What is behind a first piece may be anything."""
+    filler = b"".join(literal(b"x-%d" % number, b"v" * 90, 0) for number in range(6))
+    assert _taken(Decoder(ROOM, 0), filler + raw) == _taken(Decoder(ROOM), filler + raw)
+
+
+def _taken(decoder: Decoder, raw: bytes) -> object:
+    try:
+        return _asked_again(decoder, raw)[0].headers
+    except HpackError as error:
+        return str(error)
+
+
+def test_a_long_text_of_rare_symbols_is_refused() -> None:
+    """It would be decoded a byte at a time; one of 2 KiB is taken, and a longer one of usual symbols."""
+    text = b"\\" * (huffman.LONGEST_BY_BYTES * 8 // 19)
+    assert huffman.decode(huffman.encode(text)) == text
+    with pytest.raises(huffman.HuffmanError, match="rare"):
+        huffman.decode(huffman.encode(text + b"aaaaaa"))
+    usual = b"0123456789abcdef" * 1000
+    assert huffman.decode(huffman.encode(usual)) == usual
 
 
 @given(BLOCKS)
@@ -117,9 +164,9 @@ def test_huffman_steps_are_worked_out_once() -> None:
             walks.append(event)
 
     sys.setprofile(count)
-    fresh.decode(huffman.encode(b"\xff" + b"0" * 8000 + b"1" * 8))
+    fresh.decode(huffman.encode(b"\xff" + b"0" * 3000 + b"1" * 8))
     first = len(walks)
-    fresh.decode(huffman.encode(b"\xff" + b"0" * 8000 + b"2" * 8))
+    fresh.decode(huffman.encode(b"\xff" + b"0" * 3000 + b"2" * 8))
     sys.setprofile(None)
     assert first
     assert first < 100
