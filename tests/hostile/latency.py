@@ -91,10 +91,19 @@ class Arena:
     def row(self, name: str, pairs: int, seconds: float) -> Row:
         """Measure one attack."""
         attack = ATTACKS[name]
-        before = forget_peak(self.daemon)
+        before = self.settled()
         found = [self.pair(name, seconds) for _ in range(pairs)]
         grown = memory_bytes(self.daemon, "VmHWM") - before
         return Row(attack.title, found, grown, attack.keeps_bytes, attack.in_one_go)
+
+    def settled(self) -> int:
+        """Wait for the end of what an attack before this one left to be done; what is resident then, in bytes.
+
+        An app's requests are begun in their order, so one that is answered shows that nothing was left.
+        """
+        with http(self.daemon, ATTACKER) as client:
+            assert client("GET", "/v1.0/healthz").status == 204
+        return forget_peak(self.daemon)
 
     def pair(self, name: str, seconds: float) -> Pair:
         """Ask quietly, then under attack."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.latency import Arena, arena, what_is_lacking
-from tests.hostile.scene import NOISE_BYTES, forget_peak, memory_bytes
+from tests.hostile.scene import NOISE_BYTES, memory_bytes
 
 pytestmark = pytest.mark.skipif(what_is_lacking() != "", reason=what_is_lacking())
 
@@ -30,7 +30,7 @@ def scene() -> Iterator[Arena]:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_hostile_peer_costs_its_neighbours_little(scene: Arena, name: str) -> None:
     """Their median stays within a few times its quiet value; the daemon keeps what the attack's structure lets it."""
-    before = forget_peak(scene.daemon)
+    before = scene.settled()
     ratios: list[float] = []
     while len(ratios) < PAIRS and min(ratios, default=P50_TIMES) >= P50_TIMES:
         ratios.append(scene.pair(name, SECONDS).p50_ratio)
