@@ -61,13 +61,13 @@ LONG_REQUESTS = {
     "batches": _posts("saves of 1,000 items", b"state/memory", _items(1000), 5),
     "long_batches": _posts("saves of 20,000 items", b"state/memory", _items(20_000)),
     "bulk_keys": _posts(
-        "bulk gets of 200,000 keys", b"state/memory/bulk", b'{"keys":%b}' % _listed(b'"k%d.%d"', 200_000)
+        "bulk gets of 100,000 keys", b"state/memory/bulk", b'{"keys":%b}' % _listed(b'"k%d.%d"', 100_000)
     ),
     "bulk_events": _posts("bulk publishes of 20,000", b"publish/bulk/pubsub/t", _listed(_ENTRY, 20_000)),
     "values": _posts("saves of values of 64 KiB", b"state/memory", _value(2000), 50),
     "large_values": _posts("saves of values of 3 MiB", b"state/memory", _value(100_000), in_one_go=True),
     "large_events": _posts("events of 3 MiB", b"publish/pubsub/t", _json(100_000), in_one_go=True),
-    "operations": _posts("transactions of 100", _TRANSACTION, _operations(100), 50),
+    "operations": _posts("transactions of 50", _TRANSACTION, _operations(50), 50),
     "many_operations": _posts("transactions of 1,000", _TRANSACTION, _operations(1000), 10, in_one_go=True),
     "most_operations": _posts("transactions of 20,000", _TRANSACTION, _operations(20_000), in_one_go=True),
 }

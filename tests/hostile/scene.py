@@ -108,9 +108,12 @@ def connections(path: Path, count: int) -> Iterator[list[socket.socket]]:
         yield [stack.enter_context(closing(raw(path))) for _ in range(count)]
 
 
-def push(sock: socket.socket, data: bytes, seconds: float = 10.0) -> int:
-    """Send what the daemon takes within so long; how much that was. Ends early when it closes."""
-    sock.settimeout(0.2)
+def push(sock: socket.socket, data: bytes, seconds: float = 10.0, patience_seconds: float = 0.2) -> int:
+    """Send what the daemon takes within so long; how much that was.
+
+    Ends early when it closes, or takes nothing for as long as the patience.
+    """
+    sock.settimeout(patience_seconds)
     sent, deadline = 0, time.monotonic() + seconds
     while sent < len(data) and time.monotonic() < deadline:
         try:

@@ -117,7 +117,7 @@ def test_a_header_bomb_is_never_unfolded(daemon: Daemon, references: int, answer
     streams = b"".join(frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, bomb) for number in range(100))
     with attacked(daemon), connections(daemon.http_socket(ATTACKER), PEERS) as peers:
         for peer in peers:
-            push(peer, OPENING + streams)
+            push(peer, OPENING + streams, patience_seconds=10.0)  # their turns come one after the other
             with suppress(OSError):  # it is cut off already
                 peer.shutdown(socket.SHUT_WR)
         received = [_rest(peer) for peer in peers]
