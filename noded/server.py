@@ -308,7 +308,11 @@ class Connection(asyncio.Protocol):
 
     def _waits(self) -> bool:
         """Whether it is to be fed again, for what it has read."""
-        return bool(self._unparsed or self._stash) or any(entry.feeder is self for entry in self._turn.backlog)
+        if self._unparsed or self._stash:
+            return True
+        if self._wire is None or not self._wire.mid_head:  # as whoever is fed again is: the backlog may be long
+            return False
+        return any(entry.feeder is self for entry in self._turn.backlog)
 
     def _open(self, seen: bytes) -> None:
         """Tell HTTP/2 from HTTP/1.1 by the first bytes, and feed them; wait while they could be either."""
